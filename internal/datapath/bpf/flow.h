@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * The state: what is in the maps, and who may write it.
+ *
+ *   flows4, flows6   one entry a direction. Inserted by the observer, never rewritten while it can be read:
+ *                    only the lease, the length, the counters and the state change. Programs mark it dead;
+ *                    the daemon deletes what has been dead for a second.
+ *   adjs             where packets go and what they must look like on arrival. Written once by the observer,
+ *                    recycled by the daemon after no entry has named it for seconds.
+ *   notes            per CPU: what tc ingress saw of the packets that are inside the kernel now.
+ *   control          one record the daemon writes: generation and limits.
+ *
+ * Times are nanoseconds of CLOCK_MONOTONIC_COARSE unless they say ticks (nanoseconds >> TICK_SHIFT, 32 bits, wraps).
+ */
+#pragma once
+
+#include "kernel.h"
+#include "reasons.h"
+
+#define NFO_TOKEN 0x6f666e31 /* skb->cb[0] of packets that we redirect at tc */
+#define TICK_SHIFT 20        /* 1.05 ms */
+
+enum hook { HOOK_TC = 1, HOOK_XDP = 2 };
+enum state { STATE_LEARNED = 0, STATE_READY = 1, STATE_DEAD = 2 };
+
+#define FLOW_NAT 1 /* addresses or ports change */
+#define WORD(state, flags, tos) ((state) | (flags) << 8 | (__u32)((tos) & 0xfc) << 16)
+#define WORD_STATE(w) ((w) & 0xff)
+#define WORD_FLAGS(w) ((w) >> 8 & 0xff)
+#define WORD_DSCP(w) ((w) >> 16)
+
+/* port = ifindex << 8 | IP protocol: sixteen bytes in all, so that the value starts on a cache line of its own */
+struct key4 {
+	__u32 port;
+	__be32 saddr, daddr;
+	__be16 sport, dport;
+};
+
+struct key6 {
+	__u32 port;
+	__be32 saddr[4], daddr[4];
+	__be16 sport, dport;
+};
+
+/* The cache line every packet of a flow touches. */
+struct hot {
+	__u64 stamp;   /* when the packet of the last renewal arrived */
+	__u64 packets; /* carried here */
+	__u64 bytes;   /* of these, layer 3 */
+	__u32 last;    /* ticks: last packet, either path */
+	__u32 checked; /* ticks: last look at the conntrack entry */
+	__u32 cookie;  /* mix of the key: tells a recycled element */
+	__u32 adj;     /* index into adjs */
+	__u32 word;    /* enum state | FLOW_* << 8 | DSCP (ECN bits zero) << 16 */
+	__u16 tag;     /* of the adjacency */
+	__u16 delta3;  /* IPv4: header checksum delta, TTL included. IPv6: sum of the address changes */
+	__u16 delta4;  /* checksum delta of addresses and ports */
+	__u16 max_len; /* longest layer 3 packet (GSO: segment) that the kernel forwarded within this lease */
+	__be16 sport, dport; /* after translation */
+};
+
+/* What only learning, renewing and the daemon touch. */
+struct cold {
+	__u64 claim; /* when a packet last claimed the renewal */
+	__u64 ct;    /* address of the conntrack entry; compared, never followed */
+	__u64 born;
+	__u64 died;
+	__u32 slow;  /* packets of this direction that the kernel forwarded and we learned from */
+	__u32 asked; /* ticks: the daemon was last asked for BE_LIBERAL */
+	__u64 reserved[3];
+};
+
+struct flow4 {
+	struct hot hot;
+	__be32 saddr, daddr;
+	struct cold cold;
+};
+
+struct flow6 {
+	struct hot hot;
+	__be32 saddr[4], daddr[4];
+	struct cold cold;
+};
+
+/* One cache line; few exist and they stay hot. */
+struct adj {
+	__u64 bump;    /* entries renewed at or before are due */
+	__u32 ifindex; /* egress; 0: free */
+	__u32 mark, priority;
+	__u16 tag; /* new with each use of the slot */
+	__u8 hook; /* enum hook: which program may carry it */
+	__u8 pad;
+	__u8 in[12];  /* destination and source MAC on arrival */
+	__u8 out[12]; /* the same as they leave */
+	__u8 reserved[16];
+};
+
+struct adj_key {
+	__u32 ifindex, mark, priority, hook;
+	__u8 in[12], out[12];
+};
+
+struct settings {
+	__u64 bump; /* generation: entries renewed at or before are due now, dead after soft */
+	__u64 due, hard, soft;
+	__u64 retry;  /* a claimed renewal that taught nothing is claimed again after this */
+	__u64 prefer; /* how long a due lease waits for a packet that nothing can overtake */
+	__u32 check;  /* ticks between looks at the conntrack entry */
+	__u32 min_packets;
+	__u32 mark; /* lowering by mark: the bit, else 0 */
+	__u32 pad;
+};
+
+struct device {
+	__u64 labels[2]; /* conntrack label bits that make a flow eligible here */
+	__u8 hook;
+	__u8 xdp_target;
+	__u8 flowtable;
+	__u8 pad[5];
+};
+
+/*
+ * A note is about one sk_buff: its address is the identity of the packet while it is inside the kernel, since
+ * nobody else can have the same address before it is freed. The rest makes sure of it.
+ */
+struct note {
+	__u64 skb;
+	__u64 time;
+	__u32 ifindex;
+	__u32 used; /* a packet was learned from; a second copy betrays duplication */
+	__u32 print[4];
+	__u8 macs[12];
+	__u8 tos, ttl, proto, family;
+	__be32 saddr[4], daddr[4];
+	__be16 sport, dport;
+	__u32 pad;
+};
+#define NOTES 64
+
+struct counter {
+	__u64 packets, bytes;
+};
+
+struct candidate {
+	struct ct_tuple orig, reply;
+};
+
+#define MAP(name, kind, k, v, n, fl)                \
+	struct {                                    \
+		__uint(type, BPF_MAP_TYPE_##kind);  \
+		__type(key, k);                     \
+		__type(value, v);                   \
+		__uint(max_entries, n);             \
+		__uint(map_flags, fl);              \
+		__uint(pinning, LIBBPF_PIN_BY_NAME); \
+	} name SEC(".maps")
+
+MAP(flows4, HASH, struct key4, struct flow4, 131072, 0);
+MAP(flows6, HASH, struct key6, struct flow6, 131072, 0);
+MAP(adjs, ARRAY, __u32, struct adj, 4096, 0);
+MAP(adj_ids, HASH, struct adj_key, __u32, 4096, 0);
+MAP(notes, PERCPU_ARRAY, __u32, struct note, NOTES, 0);
+MAP(control, ARRAY, __u32, struct settings, 1, 0);
+MAP(devices, HASH, __u32, struct device, 512, 0);
+MAP(stats, PERCPU_ARRAY, __u32, struct counter, 2 * R_MAX, 0);
+
+/* Free slots of adjs. Filled by the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(key_size, 0);
+	__uint(value_size, sizeof(__u32));
+	__uint(max_entries, 4096);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} adj_free SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} candidates SEC(".maps");
+
+static __always_inline __u64 now_ns(void)
+{
+	return bpf_ktime_get_coarse_ns();
+}
+
+static __always_inline void count(enum hook hook, __u32 reason, __u32 packets, __u32 bytes)
+{
+	__u32 i = reason + (hook == HOOK_XDP ? R_MAX : 0);
+	struct counter *c = bpf_map_lookup_elem(&stats, &i);
+
+	if (c) {
+		c->packets += packets;
+		c->bytes += bytes;
+	}
+}
+
+static __always_inline __u32 cookie4(const struct key4 *k)
+{
+	return (k->saddr * 0x9e3779b1 ^ k->daddr) * 0x85ebca6b ^ ((__u32)k->sport << 16 | k->dport) ^ k->port;
+}
+
+static __always_inline __u32 cookie6(const struct key6 *k)
+{
+	__u32 a = k->saddr[0] ^ k->saddr[1] * 3 ^ k->saddr[2] * 5 ^ k->saddr[3] * 0x9e3779b1;
+	__u32 b = k->daddr[0] ^ k->daddr[1] * 3 ^ k->daddr[2] * 5 ^ k->daddr[3] * 0x85ebca6b;
+
+	return a * 0x9e3779b1 ^ b ^ ((__u32)k->sport << 16 | k->dport) ^ k->port;
+}

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * The three programs of nft-offload and the journey of a packet:
+ *
+ *   nfo_xdp      XDP on the lowest device         a flow's packet is rewritten and redirected, or passed
+ *   nfo_ingress  tc ingress on the lowest device  the same, after GRO; what it passes leaves a note
+ *   nfo_egress   tc egress on the lowest device   a noted packet that the kernel forwarded becomes an entry, or
+ *                                                 renews one
+ *
+ * What returns XDP_PASS or TC_ACT_UNSPEC goes on exactly as if no program were there.
+ */
+#include <linux/pkt_cls.h>
+
+#include "observe.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Set when loading, per kind of device; the verifier removes what is not needed. */
+const volatile __u32 partial_checksums; /* xdp: frames may carry only the pseudo-header sum */
+const volatile __u32 behind_xdp;        /* ingress: an XDP program has counted the packet */
+
+/* veth hands XDP a packet whose checksum its sender left to be finished; leaving by a redirect it would stay so. */
+static __always_inline int partial4(const struct pkt *p, const struct key4 *k)
+{
+	__u32 l4 = p->l3_len - sizeof(struct iphdr);
+
+	return partial_checksums &&
+	       p->check == fold((__u64)k->saddr + k->daddr + bpf_htons(p->proto) + bpf_htons(l4));
+}
+
+static __always_inline int partial6(const struct pkt *p, const struct key6 *k)
+{
+	__u32 l4 = p->l3_len - sizeof(struct ipv6hdr);
+	__u64 sum = (__u64)bpf_htons(p->proto) + bpf_htons(l4);
+
+	sum += (__u64)k->saddr[0] + k->saddr[1] + k->saddr[2] + k->saddr[3];
+	sum += (__u64)k->daddr[0] + k->daddr[1] + k->daddr[2] + k->daddr[3];
+	return partial_checksums && p->check == fold(sum);
+}
+
+static __always_inline int gone4(void *ctx, enum hook hook, struct key4 *k, struct flow4 *e, __u8 proto)
+{
+	struct bpf_sock_tuple t = {};
+
+	t.ipv4.saddr = k->saddr;
+	t.ipv4.daddr = k->daddr;
+	t.ipv4.sport = k->sport;
+	t.ipv4.dport = k->dport;
+	if (ct_alive(ctx, hook, &t, sizeof(t.ipv4), proto, e->cold.ct))
+		return 0;
+	kill_pair4(k, e);
+	return 1;
+}
+
+static __always_inline int gone6(void *ctx, enum hook hook, struct key6 *k, struct flow6 *e, __u8 proto)
+{
+	struct bpf_sock_tuple t = {};
+
+	__builtin_memcpy(t.ipv6.saddr, k->saddr, sizeof(k->saddr));
+	__builtin_memcpy(t.ipv6.daddr, k->daddr, sizeof(k->daddr));
+	t.ipv6.sport = k->sport;
+	t.ipv6.dport = k->dport;
+	if (ct_alive(ctx, hook, &t, sizeof(t.ipv6), proto, e->cold.ct))
+		return 0;
+	kill_pair6(k, e);
+	return 1;
+}
+
+/* 0: rewritten, *out says where to. Else the reason; nothing was changed. */
+static __always_inline int forward4(struct frame *f, enum hook hook, struct pkt *p, struct key4 *k, struct adj **out,
+				    int *past)
+{
+	__u32 cookie;
+	struct flow4 *e;
+	int r;
+
+	k->port |= p->proto;
+	k->sport = p->sport;
+	k->dport = p->dport;
+	e = bpf_map_lookup_elem(&flows4, k);
+	if (!e)
+		return R_MISS;
+	cookie = cookie4(k);
+	r = admit(&e->hot, &e->cold, p, f->data, hook, cookie, out, past);
+	if (r == R_TCP_FLAGS && p->tcp_flags & (TCP_FIN | TCP_RST))
+		kill_pair4(k, e); /* before it is forwarded: conntrack must see all that follows */
+	if (r)
+		return r;
+	if (hook == HOOK_XDP && partial4(p, k))
+		return R_PARTIAL_CHECKSUM;
+	if (check_due(&e->hot) && gone4(f->ctx, hook, k, e, p->proto))
+		return R_CT_GONE;
+	r = rewrite4(f, hook, p, e, *out, cookie);
+	if (r)
+		return r;
+	__sync_fetch_and_add(&e->hot.packets, p->segs);
+	__sync_fetch_and_add(&e->hot.bytes, p->l3_len);
+	return 0;
+}
+
+static __always_inline int forward6(struct frame *f, enum hook hook, struct pkt *p, struct key6 *k, struct adj **out,
+				    int *past)
+{
+	__u32 cookie;
+	struct flow6 *e;
+	int r;
+
+	k->port |= p->proto;
+	k->sport = p->sport;
+	k->dport = p->dport;
+	e = bpf_map_lookup_elem(&flows6, k);
+	if (!e)
+		return R_MISS;
+	cookie = cookie6(k);
+	r = admit(&e->hot, &e->cold, p, f->data, hook, cookie, out, past);
+	if (r == R_TCP_FLAGS && p->tcp_flags & (TCP_FIN | TCP_RST))
+		kill_pair6(k, e);
+	if (r)
+		return r;
+	if (hook == HOOK_XDP && partial6(p, k))
+		return R_PARTIAL_CHECKSUM;
+	if (check_due(&e->hot) && gone6(f->ctx, hook, k, e, p->proto))
+		return R_CT_GONE;
+	r = rewrite6(f, hook, p, e, *out, cookie);
+	if (r)
+		return r;
+	__sync_fetch_and_add(&e->hot.packets, p->segs);
+	__sync_fetch_and_add(&e->hot.bytes, p->l3_len);
+	return 0;
+}
+
+SEC("xdp")
+int nfo_xdp(struct xdp_md *ctx)
+{
+	struct frame f = { .ctx = ctx };
+	struct adj *adj = 0;
+	struct pkt p;
+	int r, past = 0;
+	__be16 proto;
+
+	locate(&f, HOOK_XDP);
+	if (f.data + sizeof(struct ethhdr) > f.end)
+		return XDP_PASS; /* not even a header: the driver's or the kernel's to judge */
+	proto = ((struct ethhdr *)f.data)->h_proto;
+	if (proto == bpf_htons(ETH_P_IP)) {
+		struct key4 k = { .port = ctx->ingress_ifindex << 8 };
+
+		r = parse4(&p, &k, f.data, f.end, f.len);
+		p.segs = 1;
+		p.seg_len = p.l3_len;
+		if (!r)
+			r = forward4(&f, HOOK_XDP, &p, &k, &adj, &past);
+	} else if (proto == bpf_htons(ETH_P_IPV6)) {
+		struct key6 k = { .port = ctx->ingress_ifindex << 8 };
+
+		r = parse6(&p, &k, f.data, f.end, f.len);
+		p.segs = 1;
+		p.seg_len = p.l3_len;
+		if (!r)
+			r = forward6(&f, HOOK_XDP, &p, &k, &adj, &past);
+	} else {
+		p.l3_len = f.len - sizeof(struct ethhdr);
+		r = proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD) ||
+				    proto == bpf_htons(ETH_P_PPP_SES) ?
+			    R_ENCAP :
+			    R_NOT_IP;
+	}
+	if (r == R_FAST && !adj)
+		r = R_RECYCLED; /* cannot happen; for the verifier */
+	count(HOOK_XDP, r, 1, p.l3_len);
+	if (r != R_FAST)
+		return XDP_PASS;
+	return bpf_redirect(adj->ifindex, 0);
+}
+
+/* GSO: one sk_buff stands for several packets on the wire, each of at most gso_size bytes of payload. */
+static __always_inline void segments(struct __sk_buff *skb, struct pkt *p)
+{
+	p->segs = skb->gso_segs ? skb->gso_segs : 1;
+	p->seg_len = p->l3_len;
+	if (skb->gso_size)
+		p->seg_len = p->l3_len - p->payload + skb->gso_size;
+}
+
+static __always_inline int tc_redirect(struct __sk_buff *skb, struct adj *adj)
+{
+	skb->mark = adj->mark;
+	skb->priority = adj->priority;
+	skb->cb[0] = NFO_TOKEN; /* the observer must not learn from our own work */
+	return bpf_redirect(adj->ifindex, 0);
+}
+
+SEC("tc")
+int nfo_ingress(struct __sk_buff *skb)
+{
+	struct frame f = { .ctx = skb };
+	struct adj *adj = 0;
+	struct pkt p;
+	int r, past = !behind_xdp;
+	__u32 want = L4_OFF6 + sizeof(struct tcphdr);
+
+	locate(&f, HOOK_TC);
+	if (f.data + L4_OFF4 + sizeof(struct tcphdr) > f.end && f.len > f.end - f.data) {
+		/* headers in fragments of a paged sk_buff */
+		if (bpf_skb_pull_data(skb, f.len < want ? f.len : want)) {
+			note_clear(skb);
+			return TC_ACT_UNSPEC;
+		}
+		locate(&f, HOOK_TC);
+	}
+	p.l3_len = f.len - sizeof(struct ethhdr);
+	p.segs = 1;
+	if (skb->vlan_present || f.data + sizeof(struct ethhdr) > f.end) {
+		r = R_ENCAP;
+		note_clear(skb);
+	} else if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		struct key4 k = { .port = skb->ifindex << 8 };
+
+		r = parse4(&p, &k, f.data, f.end, f.len);
+		if (r) {
+			note_clear(skb);
+		} else {
+			segments(skb, &p);
+			r = forward4(&f, HOOK_TC, &p, &k, &adj, &past);
+			if (r) {
+				locate(&f, HOOK_TC);
+				if (f.data + sizeof(struct ethhdr) <= f.end)
+					note4(skb, &p, &k, f.data);
+			}
+		}
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		struct key6 k = { .port = skb->ifindex << 8 };
+
+		r = parse6(&p, &k, f.data, f.end, f.len);
+		if (r) {
+			note_clear(skb);
+		} else {
+			segments(skb, &p);
+			r = forward6(&f, HOOK_TC, &p, &k, &adj, &past);
+			if (r) {
+				locate(&f, HOOK_TC);
+				if (f.data + sizeof(struct ethhdr) <= f.end)
+					note6(skb, &p, &k, f.data);
+			}
+		}
+	} else {
+		r = skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD) ||
+				    skb->protocol == bpf_htons(ETH_P_PPP_SES) ?
+			    R_ENCAP :
+			    R_NOT_IP;
+		note_clear(skb);
+	}
+	if (r == R_FAST && !adj)
+		r = R_RECYCLED; /* cannot happen; for the verifier */
+	if (past)
+		count(HOOK_TC, r, p.segs, p.l3_len);
+	if (r != R_FAST)
+		return TC_ACT_UNSPEC;
+	return tc_redirect(skb, adj);
+}
+
+SEC("tc")
+int nfo_egress(struct __sk_buff *skb)
+{
+	int r;
+
+	if (skb->cb[0] == NFO_TOKEN)
+		return TC_ACT_UNSPEC;
+	r = observe(skb);
+	if (r)
+		count(HOOK_TC, r, 1, skb->len);
+	return TC_ACT_UNSPEC;
+}

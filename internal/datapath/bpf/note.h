@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * tc ingress leaves a note about each packet that goes into the kernel and might be learned from. The slot comes from
+ * the address of the sk_buff, so the observer finds it without knowing the flow, and a packet that came another way
+ * has another address.
+ */
+#pragma once
+
+#include "parse.h"
+
+/* The verifier lets a pointer be stored but not computed with: through a map it comes back as a number. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, 1);
+} address SEC(".maps");
+
+static __always_inline struct note *note_slot(struct __sk_buff *skb)
+{
+	__u32 zero = 0, i;
+	volatile __u64 *a = bpf_map_lookup_elem(&address, &zero);
+
+	if (!a)
+		return 0;
+	*a = (__u64)(long)skb;
+	i = (*a >> 8) % NOTES; /* sk_buffs are 256 bytes apart in their slab */
+	return bpf_map_lookup_elem(&notes, &i);
+}
+
+static __always_inline void note_clear(struct __sk_buff *skb)
+{
+	struct note *n = note_slot(skb);
+
+	if (n)
+		n->skb = 0;
+}
+
+static __always_inline void note_common(struct note *n, struct __sk_buff *skb, const struct pkt *p, const void *frame)
+{
+	n->time = now_ns();
+	n->ifindex = skb->ifindex;
+	n->used = 0;
+	__builtin_memcpy(n->print, p->print, sizeof(n->print));
+	__builtin_memcpy(n->macs, frame, sizeof(n->macs));
+	n->tos = p->tos;
+	n->ttl = p->ttl;
+	n->proto = p->proto;
+	n->sport = p->sport;
+	n->dport = p->dport;
+	n->skb = (__u64)(long)skb;
+}
+
+static __always_inline void note4(struct __sk_buff *skb, const struct pkt *p, const struct key4 *k, const void *frame)
+{
+	struct note *n = note_slot(skb);
+
+	if (!n)
+		return;
+	n->family = 4;
+	n->saddr[0] = k->saddr;
+	n->daddr[0] = k->daddr;
+	note_common(n, skb, p, frame);
+}
+
+static __always_inline void note6(struct __sk_buff *skb, const struct pkt *p, const struct key6 *k, const void *frame)
+{
+	struct note *n = note_slot(skb);
+
+	if (!n)
+		return;
+	n->family = 6;
+	__builtin_memcpy(n->saddr, k->saddr, sizeof(n->saddr));
+	__builtin_memcpy(n->daddr, k->daddr, sizeof(n->daddr));
+	note_common(n, skb, p, frame);
+}

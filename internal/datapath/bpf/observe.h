@@ -1,0 +1,546 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * tc egress: the kernel has decided, the packet is as it will leave. If tc ingress left a note about this very
+ * packet, what happened between the two becomes an entry, or renews one.
+ */
+#pragma once
+
+#include "conntrack.h"
+#include "note.h"
+#include "rewrite.h"
+
+/* Scratch that does not fit the stack. tc runs with softirqs off, so one a CPU is enough. */
+struct scratch {
+	struct pkt p;
+	struct ct_view ct;
+	struct ct_tuple pre, post; /* on arrival, as it leaves */
+	struct adj_key ak;
+	struct adj adj;
+	struct key4 k4;
+	struct key6 k6;
+	struct flow4 f4;
+	struct flow6 f6;
+	__u8 out[12]; /* MAC addresses as they leave */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct scratch);
+	__uint(max_entries, 1);
+} scratch SEC(".maps");
+
+static __always_inline int same_address(const __be32 *a, const __be32 *b)
+{
+	return ((const __u64 *)a)[0] == ((const __u64 *)b)[0] && ((const __u64 *)a)[1] == ((const __u64 *)b)[1];
+}
+
+static __always_inline void copy_address(__be32 *to, const __be32 *from)
+{
+	((__u64 *)to)[0] = ((const __u64 *)from)[0];
+	((__u64 *)to)[1] = ((const __u64 *)from)[1];
+}
+
+/* The packet that leaves, parsed into s->p and s->post. */
+static __always_inline int leaving(struct scratch *s, struct __sk_buff *skb)
+{
+	struct frame f = { .ctx = skb };
+	struct key4 k4 = {};
+	struct key6 k6 = {};
+	int r;
+
+	locate(&f, HOOK_TC);
+	if (skb->vlan_present)
+		return R_EGRESS_ENCAP;
+	if (f.data + sizeof(struct ethhdr) > f.end)
+		return R_MALFORMED;
+	__builtin_memset(&s->post, 0, sizeof(s->post));
+	__builtin_memcpy(s->out, f.data, sizeof(s->out));
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		r = parse4(&s->p, &k4, f.data, f.end, f.len);
+		s->post.src[0] = k4.saddr;
+		s->post.dst[0] = k4.daddr;
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		r = parse6(&s->p, &k6, f.data, f.end, f.len);
+		__builtin_memcpy(s->post.src, k6.saddr, sizeof(k6.saddr));
+		__builtin_memcpy(s->post.dst, k6.daddr, sizeof(k6.daddr));
+	} else {
+		return R_EGRESS_ENCAP;
+	}
+	s->post.sport = s->p.sport;
+	s->post.dport = s->p.dport;
+	s->post.proto = s->p.proto;
+	s->p.segs = 1;
+	s->p.seg_len = s->p.l3_len;
+	if (skb->gso_size)
+		s->p.seg_len = s->p.l3_len - s->p.payload + skb->gso_size;
+	return r;
+}
+
+/* Is the packet that leaves the one the note is about, changed in nothing but addresses, ports, TTL and checksums? */
+static __always_inline int altered(const struct scratch *s, const struct note *n)
+{
+	const struct pkt *p = &s->p;
+
+	return n->print[0] != p->print[0] || n->print[1] != p->print[1] || n->print[2] != p->print[2] ||
+	       n->print[3] != p->print[3] || n->proto != p->proto || n->tos != p->tos || n->ttl != (__u8)(p->ttl + 1) ||
+	       n->family != (p->v6 ? 6 : 4);
+}
+
+/*
+ * The conntrack entry. The slow path leaves it in the packet; the kernel's flowtable does not, there it is looked up
+ * by the tuple of the packets that come back.
+ */
+static __always_inline int find_ct(struct scratch *s, struct __sk_buff *skb, const struct device *in)
+{
+	struct bpf_ct_opts opts = { .netns_id = -1, .l4proto = s->p.proto };
+	struct bpf_sock_tuple t = {};
+	unsigned long nfct = 0;
+	struct nf_conn *ct;
+	__u64 address;
+	__u32 size;
+	int r;
+
+	bpf_probe_read_kernel(&nfct, sizeof(nfct), (void *)skb + bpf_core_field_offset(struct sk_buff, _nfct));
+	address = nfct & ~NFCT_INFOMASK;
+	if (address) {
+		__u32 info = nfct & NFCT_INFOMASK;
+
+		if (info != IP_CT_ESTABLISHED && info != IP_CT_ESTABLISHED_REPLY)
+			return R_CT_STATE;
+		s->ct.reply_dir = info == IP_CT_ESTABLISHED_REPLY;
+	} else {
+		if (!in->flowtable)
+			return R_UNTRACKED;
+		if (s->p.v6) {
+			size = sizeof(t.ipv6);
+			__builtin_memcpy(t.ipv6.saddr, s->post.dst, sizeof(s->post.dst));
+			__builtin_memcpy(t.ipv6.daddr, s->post.src, sizeof(s->post.src));
+			t.ipv6.sport = s->post.dport;
+			t.ipv6.dport = s->post.sport;
+		} else {
+			size = sizeof(t.ipv4);
+			t.ipv4.saddr = s->post.dst[0];
+			t.ipv4.daddr = s->post.src[0];
+			t.ipv4.sport = s->post.dport;
+			t.ipv4.dport = s->post.sport;
+		}
+		ct = bpf_skb_ct_lookup(skb, &t, size, &opts, CT_OPTS_SIZE);
+		if (!ct)
+			return R_UNTRACKED;
+		address = (__u64)ct;
+		bpf_ct_release(ct);
+		s->ct.reply_dir = !opts.dir; /* the direction of the tuple that was looked up, which is the other one */
+	}
+	r = ct_state(&s->ct, (void *)address);
+	if (r)
+		return r;
+	s->ct.labels[0] = 0;
+	s->ct.labels[1] = 0;
+	s->ct.helper = 0;
+	ct_extensions(&s->ct, (void *)address);
+	return 0;
+}
+
+/* Did the ruleset hand the flow over? By the kernel's own `flow add`, or by the label or mark of the lowered one. */
+static __always_inline int added(struct scratch *s, const struct device *in, const struct settings *ctl)
+{
+	if (in->flowtable && s->ct.status & IPS_OFFLOAD)
+		return 1;
+	if ((s->ct.labels[0] & in->labels[0]) | (s->ct.labels[1] & in->labels[1]))
+		return 1;
+	if (ctl->mark) {
+		ct_read(&s->ct.mark, (void *)s->ct.address, mark);
+		return s->ct.mark & ctl->mark;
+	}
+	return 0;
+}
+
+/* Note, conntrack and packet must tell one story. Fills s->pre. */
+static __always_inline int consistent(struct scratch *s, const struct note *n)
+{
+	struct ct_tuple *mine = s->ct.reply_dir ? &s->ct.reply : &s->ct.orig;
+	struct ct_tuple *other = s->ct.reply_dir ? &s->ct.orig : &s->ct.reply;
+
+	copy_address(s->pre.src, n->saddr);
+	copy_address(s->pre.dst, n->daddr);
+	if (n->family == 4) {
+		s->pre.src[1] = s->pre.src[2] = s->pre.src[3] = 0;
+		s->pre.dst[1] = s->pre.dst[2] = s->pre.dst[3] = 0;
+	}
+	s->pre.sport = n->sport;
+	s->pre.dport = n->dport;
+	s->pre.proto = n->proto;
+	if (!same_address(s->pre.src, mine->src) || !same_address(s->pre.dst, mine->dst) ||
+	    s->pre.sport != mine->sport || s->pre.dport != mine->dport || s->pre.proto != mine->proto)
+		return R_TUPLE;
+	if (!same_address(s->post.src, other->dst) || !same_address(s->post.dst, other->src) ||
+	    s->post.sport != other->dport || s->post.dport != other->sport)
+		return R_TUPLE;
+	return 0;
+}
+
+/* The index of the adjacency of this packet, made if need be. Its tag goes to s->adj.tag. */
+static __always_inline int adjacency(struct scratch *s, struct __sk_buff *skb, const struct note *n, __u8 hook,
+				     __u32 *id)
+{
+	struct adj_key *k = &s->ak;
+	struct adj *a;
+	__u32 *known, i;
+
+	k->ifindex = skb->ifindex;
+	/* XDP frames have neither: one adjacency serves all */
+	k->mark = hook == HOOK_XDP ? 0 : skb->mark;
+	k->priority = hook == HOOK_XDP ? 0 : skb->priority;
+	k->hook = hook;
+	__builtin_memcpy(k->in, n->macs, sizeof(k->in));
+	__builtin_memcpy(k->out, s->out, sizeof(k->out));
+	known = bpf_map_lookup_elem(&adj_ids, k);
+	if (known) {
+		i = *known;
+		a = bpf_map_lookup_elem(&adjs, &i);
+		if (!a || a->ifindex != k->ifindex)
+			return R_ADJACENCIES_FULL; /* being recycled */
+		s->adj.tag = a->tag;
+		*id = i;
+		return 0;
+	}
+	if (bpf_map_pop_elem(&adj_free, &i))
+		return R_ADJACENCIES_FULL;
+	a = bpf_map_lookup_elem(&adjs, &i);
+	if (!a)
+		return R_ADJACENCIES_FULL;
+	/* Nobody can read the slot yet: no entry names it. */
+	a->bump = 0;
+	a->mark = k->mark;
+	a->priority = k->priority;
+	a->hook = hook;
+	a->tag = bpf_get_prandom_u32();
+	__builtin_memcpy(a->in, k->in, sizeof(a->in));
+	__builtin_memcpy(a->out, k->out, sizeof(a->out));
+	s->adj.tag = a->tag;
+	__sync_lock_test_and_set(&a->ifindex, k->ifindex);
+	if (bpf_map_update_elem(&adj_ids, k, &i, BPF_NOEXIST)) {
+		/* another CPU was first: give the slot back, learn from the next packet */
+		__sync_lock_test_and_set(&a->ifindex, 0);
+		bpf_map_push_elem(&adj_free, &i, 0);
+		return R_ADJACENCIES_FULL;
+	}
+	*id = i;
+	return 0;
+}
+
+/* Sum of new minus old, as RFC 1624 wants it, over addresses. */
+static __always_inline __u64 address_delta(const struct ct_tuple *pre, const struct ct_tuple *post)
+{
+	__u64 sum = 0;
+
+	for (int i = 0; i < 4; i++) {
+		sum += (__u64)(__u32)~pre->src[i] + post->src[i];
+		sum += (__u64)(__u32)~pre->dst[i] + post->dst[i];
+	}
+	return sum;
+}
+
+static __always_inline int translated(const struct scratch *s)
+{
+	return !same_address(s->pre.src, s->post.src) || !same_address(s->pre.dst, s->post.dst) ||
+	       s->pre.sport != s->post.sport || s->pre.dport != s->post.dport;
+}
+
+static __always_inline void fill(struct hot *h, struct cold *c, struct scratch *s, const struct note *n, __u32 adj)
+{
+	__u64 addresses = address_delta(&s->pre, &s->post);
+	__u32 tick = now_ns() >> TICK_SHIFT;
+
+	h->stamp = n->time;
+	h->packets = 0;
+	h->bytes = 0;
+	h->last = tick;
+	h->checked = tick;
+	h->adj = adj;
+	h->word = WORD(STATE_LEARNED, translated(s) ? FLOW_NAT : 0, n->tos);
+	h->tag = s->adj.tag;
+	h->delta3 = fold(addresses + (n->family == 4 ? (__u16)~bpf_htons(0x0100) : 0));
+	h->delta4 = fold(addresses + (__u16)~s->pre.sport + s->post.sport + (__u16)~s->pre.dport + s->post.dport);
+	h->max_len = s->p.seg_len;
+	h->sport = s->post.sport;
+	h->dport = s->post.dport;
+	c->claim = 0;
+	c->ct = s->ct.address;
+	c->born = n->time;
+	c->died = 0;
+	c->slow = 1;
+	c->asked = 0;
+}
+
+/*
+ * An entry exists and the kernel forwarded a packet of it. Same way: the lease starts anew at the packet's arrival,
+ * and its length is what the lease allows from now on (longer ones go slow once and raise it).
+ */
+static __always_inline int renew(struct hot *h, struct cold *c, struct scratch *s, const struct note *n, __u32 adj)
+{
+	if (WORD_DSCP(h->word) != (n->tos & 0xfc)) {
+		/* Another class of the same flow may go another way. It stays slow until the first one has ended. */
+		return now_ns() - h->stamp > 60000000000ULL ? R_CONTRADICTION : R_DSCP;
+	}
+	if (h->adj != adj || h->tag != s->adj.tag || c->ct != s->ct.address || h->sport != s->post.sport ||
+	    h->dport != s->post.dport)
+		return R_CONTRADICTION;
+	h->last = now_ns() >> TICK_SHIFT;
+	c->slow++;
+	if (n->time > h->stamp) {
+		h->max_len = s->p.seg_len;
+		h->stamp = n->time;
+		return R_RENEWED;
+	}
+	if (s->p.seg_len > h->max_len)
+		h->max_len = s->p.seg_len;
+	return R_RENEWED;
+}
+
+static __always_inline void make_ready(struct hot *h)
+{
+	__u32 word = *(volatile __u32 *)&h->word;
+
+	if (WORD_STATE(word) == STATE_LEARNED)
+		__sync_val_compare_and_swap(&h->word, word, word | STATE_READY);
+}
+
+static __always_inline void ask_liberal(struct scratch *s, struct cold *c)
+{
+	__u32 tick = now_ns() >> TICK_SHIFT;
+	struct candidate *e;
+
+	if (c->asked && tick - c->asked < 95) /* 100 ms */
+		return;
+	e = bpf_ringbuf_reserve(&candidates, sizeof(*e), 0);
+	if (!e)
+		return; /* full: the next packet asks again */
+	c->asked = tick ? tick : 1;
+	__builtin_memcpy(&e->orig, &s->ct.orig, sizeof(e->orig));
+	__builtin_memcpy(&e->reply, &s->ct.reply, sizeof(e->reply));
+	bpf_ringbuf_submit(e, 0);
+}
+
+/* May the pair carry packets? r is what learning said. The peer is 0 where the other direction was not seen. */
+static __always_inline int pair(struct scratch *s, const struct settings *ctl, struct hot *h, struct cold *c,
+				struct hot *ph, struct cold *pc, int r)
+{
+	if (WORD_STATE(h->word) == STATE_READY && (!ph || WORD_STATE(ph->word) != STATE_LEARNED))
+		return r;
+	if (s->p.proto == IPPROTO_TCP && !(s->ct.tcp_flags & IP_CT_TCP_FLAG_BE_LIBERAL)) {
+		ask_liberal(s, c);
+		return R_NOT_LIBERAL;
+	}
+	if (!ph || pc->ct != c->ct || now_ns() - ph->stamp > ctl->hard)
+		return R_ONE_WAY;
+	if (WORD_STATE(ph->word) == STATE_DEAD)
+		return R_DEAD;
+	if (c->slow < ctl->min_packets || pc->slow < ctl->min_packets)
+		return R_MIN_PACKETS;
+	make_ready(ph);
+	make_ready(h);
+	return r;
+}
+
+static __noinline int learn4(struct scratch *s, struct note *n, __u32 adj, __u32 ifindex)
+{
+	struct settings *ctl;
+	struct flow4 *e, *peer;
+	struct key4 *k, r = {};
+	__u32 zero = 0;
+	int ret;
+
+	if (!s || !n)
+		return R_MISS;
+	k = &s->k4;
+	ctl = bpf_map_lookup_elem(&control, &zero);
+	if (!ctl)
+		return R_MISS;
+	k->port = n->ifindex << 8 | n->proto;
+	k->saddr = s->pre.src[0];
+	k->daddr = s->pre.dst[0];
+	k->sport = s->pre.sport;
+	k->dport = s->pre.dport;
+	e = bpf_map_lookup_elem(&flows4, k);
+	if (e) {
+		if (state_of(&e->hot) == STATE_DEAD)
+			return R_DEAD;
+		ret = e->saddr != s->post.src[0] || e->daddr != s->post.dst[0] ?
+			      R_CONTRADICTION :
+			      renew(&e->hot, &e->cold, s, n, adj);
+		if (ret == R_CONTRADICTION)
+			kill_pair4(k, e);
+		if (ret != R_RENEWED)
+			return ret;
+	} else {
+		fill(&s->f4.hot, &s->f4.cold, s, n, adj);
+		s->f4.saddr = s->post.src[0];
+		s->f4.daddr = s->post.dst[0];
+		s->f4.hot.cookie = cookie4(k);
+		ret = bpf_map_update_elem(&flows4, k, &s->f4, BPF_NOEXIST);
+		if (ret)
+			return ret == -17 /* EEXIST: another CPU was first */ ? R_NOT_READY : R_TABLE_FULL;
+		e = bpf_map_lookup_elem(&flows4, k);
+		if (!e)
+			return R_TABLE_FULL;
+		ret = R_LEARNED;
+	}
+	reverse4(&r, k, e, ifindex);
+	peer = bpf_map_lookup_elem(&flows4, &r);
+	/* The peer must lead back here: same addresses, and packets of it arrive where ours leave. */
+	if (peer && (peer->saddr != k->daddr || peer->daddr != k->saddr || peer->hot.sport != k->dport ||
+		     peer->hot.dport != k->sport))
+		peer = 0;
+	if (!peer)
+		return pair(s, ctl, &e->hot, &e->cold, 0, 0, ret);
+	return pair(s, ctl, &e->hot, &e->cold, &peer->hot, &peer->cold, ret);
+}
+
+static __noinline int learn6(struct scratch *s, struct note *n, __u32 adj, __u32 ifindex)
+{
+	struct settings *ctl;
+	struct flow6 *e, *peer;
+	struct key6 *k, r = {};
+	__u32 zero = 0;
+	int ret;
+
+	if (!s || !n)
+		return R_MISS;
+	k = &s->k6;
+	ctl = bpf_map_lookup_elem(&control, &zero);
+	if (!ctl)
+		return R_MISS;
+	k->port = n->ifindex << 8 | n->proto;
+	copy_address(k->saddr, s->pre.src);
+	copy_address(k->daddr, s->pre.dst);
+	k->sport = s->pre.sport;
+	k->dport = s->pre.dport;
+	e = bpf_map_lookup_elem(&flows6, k);
+	if (e) {
+		if (state_of(&e->hot) == STATE_DEAD)
+			return R_DEAD;
+		ret = !same_address(e->saddr, s->post.src) || !same_address(e->daddr, s->post.dst) ?
+			      R_CONTRADICTION :
+			      renew(&e->hot, &e->cold, s, n, adj);
+		if (ret == R_CONTRADICTION)
+			kill_pair6(k, e);
+		if (ret != R_RENEWED)
+			return ret;
+	} else {
+		fill(&s->f6.hot, &s->f6.cold, s, n, adj);
+		copy_address(s->f6.saddr, s->post.src);
+		copy_address(s->f6.daddr, s->post.dst);
+		s->f6.hot.cookie = cookie6(k);
+		ret = bpf_map_update_elem(&flows6, k, &s->f6, BPF_NOEXIST);
+		if (ret)
+			return ret == -17 /* EEXIST: another CPU was first */ ? R_NOT_READY : R_TABLE_FULL;
+		e = bpf_map_lookup_elem(&flows6, k);
+		if (!e)
+			return R_TABLE_FULL;
+		ret = R_LEARNED;
+	}
+	reverse6(&r, k, e, ifindex);
+	peer = bpf_map_lookup_elem(&flows6, &r);
+	if (peer && (!same_address(peer->saddr, k->daddr) || !same_address(peer->daddr, k->saddr) ||
+		     peer->hot.sport != k->dport || peer->hot.dport != k->sport))
+		peer = 0;
+	if (!peer)
+		return pair(s, ctl, &e->hot, &e->cold, 0, 0, ret);
+	return pair(s, ctl, &e->hot, &e->cold, &peer->hot, &peer->cold, ret);
+}
+
+/* A second packet with the note of the first: the kernel sends copies, which one entry cannot do. */
+static __always_inline int copied(struct scratch *s, struct note *n)
+{
+	s->pre.sport = n->sport;
+	if (n->family == 4) {
+		struct key4 *k = &s->k4;
+		struct flow4 *e;
+
+		k->port = n->ifindex << 8 | n->proto;
+		k->saddr = n->saddr[0];
+		k->daddr = n->daddr[0];
+		k->sport = n->sport;
+		k->dport = n->dport;
+		e = bpf_map_lookup_elem(&flows4, k);
+		if (e)
+			kill_pair4(k, e);
+	} else {
+		struct key6 *k = &s->k6;
+		struct flow6 *e;
+
+		k->port = n->ifindex << 8 | n->proto;
+		copy_address(k->saddr, n->saddr);
+		copy_address(k->daddr, n->daddr);
+		k->sport = n->sport;
+		k->dport = n->dport;
+		e = bpf_map_lookup_elem(&flows6, k);
+		if (e)
+			kill_pair6(k, e);
+	}
+	return R_COPIED;
+}
+
+/* The reason to count, or 0 for packets that are nobody's business (no note: locally made, or came another way). */
+static __always_inline int observe(struct __sk_buff *skb)
+{
+	struct note *n = note_slot(skb);
+	struct sk_buff *sk = (void *)skb;
+	struct device *in, *out;
+	struct settings *ctl;
+	struct scratch *s;
+	__u32 zero = 0, i, id = 0;
+	__u8 ext = 0, hook;
+	int r;
+
+	if (!n || n->skb != (__u64)(long)skb)
+		return 0;
+	s = bpf_map_lookup_elem(&scratch, &zero);
+	ctl = bpf_map_lookup_elem(&control, &zero);
+	if (!s || !ctl)
+		return 0;
+	if (now_ns() - n->time > 100000000ULL)
+		return R_NOTE_OLD; /* held somewhere: NFQUEUE, a qdisc of a stacked device */
+	r = leaving(s, skb);
+	if (r)
+		return r;
+	if (altered(s, n) || skb->ingress_ifindex != n->ifindex)
+		return R_ALTERED;
+	if (__sync_lock_test_and_set(&n->used, 1))
+		return copied(s, n);
+	s->p.ttl = n->ttl;
+	r = odd(&s->p);
+	if (r)
+		return r;
+	if (BPF_CORE_READ_BITFIELD_PROBED(sk, redirected))
+		return R_REDIRECTED; /* somebody's tc filter or fwd rule sent it here */
+	bpf_probe_read_kernel(&ext, 1, (void *)skb + bpf_core_field_offset(struct sk_buff, active_extensions));
+	if (ext & 1 << bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH))
+		return R_IPSEC; /* came out of a tunnel: in the clear the same packet must not pass */
+	i = n->ifindex;
+	in = bpf_map_lookup_elem(&devices, &i);
+	i = skb->ifindex;
+	out = bpf_map_lookup_elem(&devices, &i);
+	if (!in || !out)
+		return R_UNKNOWN_DEVICE;
+	r = find_ct(s, skb, in);
+	if (r)
+		return r;
+	if (!added(s, in, ctl))
+		return R_NOT_ADDED;
+	r = ct_details(&s->ct, (void *)s->ct.address);
+	if (r)
+		return r;
+	r = consistent(s, n);
+	if (r)
+		return r;
+	hook = in->hook == HOOK_XDP && out->xdp_target ? HOOK_XDP : HOOK_TC;
+	r = adjacency(s, skb, n, hook, &id);
+	if (r)
+		return r;
+	if (s->p.v6)
+		return learn6(s, n, id, skb->ifindex);
+	return learn4(s, n, id, skb->ifindex);
+}
