@@ -123,7 +123,7 @@ static __always_inline int macs_differ(const void *frame, const __u8 *want)
 	const __u64 *f8 = frame, *w8 = (const void *)want;
 	const __u32 *f4 = frame + 8, *w4 = (const void *)(want + 8);
 
-	return (*f8 ^ *w8) | (*f4 ^ *w4);
+	return *f8 != *w8 || *f4 != *w4;
 }
 
 /*
