@@ -1,0 +1,129 @@
+package testkit
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// sysctlTrees are the directories under /proc/sys that a snapshot covers.
+func sysctlTrees() []string {
+	return []string{"net/netfilter", "net/ipv4", "net/ipv6/conf", "net/core", "net/bridge"}
+}
+
+// volatileSysctls change by themselves.
+func volatileSysctls() map[string]bool {
+	return map[string]bool{"nf_conntrack_count": true}
+}
+
+// namespace adds what one network namespace holds.
+func (s State) namespace(n *NS) error {
+	return n.Do(func() error {
+		links, err := netlink.LinkList()
+		if err != nil {
+			return fmt.Errorf("list links: %w", err)
+		}
+		for _, l := range links {
+			if err := s.device(n, l.Attrs()); err != nil {
+				return fmt.Errorf("read device %s: %w", l.Attrs().Name, err)
+			}
+		}
+		if err := s.command(n, "qdiscs", "tc", "qdisc", "show"); err != nil {
+			return err
+		}
+		if err := s.command(n, "ruleset", "nft", "--stateless", "list", "ruleset"); err != nil {
+			return err
+		}
+		return s.sysctls(n)
+	})
+}
+
+func (s State) device(n *NS, a *netlink.LinkAttrs) error {
+	name := n.Name + " " + a.Name
+	xdp := "none"
+	if a.Xdp != nil && a.Xdp.Attached {
+		xdp = fmt.Sprintf("program %d, mode %d", a.Xdp.ProgId, a.Xdp.AttachMode)
+	}
+	s.items[name+" link"] = fmt.Sprintf("index %d mtu %d flags %v promisc %d txqlen %d master %d address %s alias %q group %d\nxdp %s",
+		a.Index, a.MTU, a.Flags, a.Promisc, a.TxQLen, a.MasterIndex, a.HardwareAddr, a.Alias, a.Group, xdp)
+	for attach, label := range map[ebpf.AttachType]string{ebpf.AttachTCXIngress: "tcx ingress", ebpf.AttachTCXEgress: "tcx egress"} {
+		if err := s.tcx(name+" "+label, a.Index, attach); err != nil {
+			return err
+		}
+	}
+	for _, direction := range []string{"ingress", "egress"} {
+		if err := s.command(n, a.Name+" filters "+direction, "tc", "filter", "show", "dev", a.Name, direction); err != nil {
+			return err
+		}
+	}
+	return s.command(n, a.Name+" features", "ethtool", "--show-features", a.Name)
+}
+
+func (s State) tcx(key string, ifindex int, attach ebpf.AttachType) error {
+	r, err := link.QueryPrograms(link.QueryOptions{Target: ifindex, Attach: attach})
+	if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL) {
+		return nil // before Linux 6.6
+	}
+	if err != nil {
+		return fmt.Errorf("query %s: %w", key, err)
+	}
+	if len(r.Programs) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	for _, p := range r.Programs {
+		fmt.Fprintf(&b, "program %d\n", p.ID)
+	}
+	s.items[key] = b.String()
+	return nil
+}
+
+// command adds a command's output; it runs on the calling thread's namespace. An empty output adds nothing.
+func (s State) command(n *NS, what, name string, args ...string) error {
+	out, err := exec.Command(name, args...).Output()
+	if err != nil {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(exit.Stderr)))
+		}
+		return fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
+	}
+	if len(out) > 0 {
+		s.items[n.Name+" "+what] = string(out)
+	}
+	return nil
+}
+
+// sysctls adds the readable files of the trees. A device's directory may go away while it is read.
+func (s State) sysctls(n *NS) error {
+	const root = "/proc/sys"
+	volatile := volatileSysctls()
+	for _, tree := range sysctlTrees() {
+		err := filepath.WalkDir(filepath.Join(root, tree), func(path string, d fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) || d == nil || d.IsDir() || volatile[d.Name()] {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return nil //nolint:nilerr // write-only (route/flush) or unset (stable_secret: EIO): no value to restore
+			}
+			s.items[n.Name+" sysctl "+strings.TrimPrefix(path, root+"/")] = string(b)
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("read sysctls %s: %w", tree, err)
+		}
+	}
+	return nil
+}
