@@ -96,6 +96,11 @@ const (
 
 func newBox(t *testing.T, hook datapath.Hook, ruleset string) *box {
 	t.Helper()
+	return newBoxWith(t, hook, ruleset, datapath.Config{MaxFlows: 4096})
+}
+
+func newBoxWith(t *testing.T, hook datapath.Hook, ruleset string, cfg datapath.Config) *box {
+	t.Helper()
 	testkit.Need(t, testkit.Netns, testkit.BPF, testkit.NFT, testkit.Tc)
 	b := &box{t: t, hook: hook}
 	b.r = testkit.NewRouter(t, testkit.RouterOptions{XDP: true, RawEnds: true})
@@ -114,7 +119,7 @@ func newBox(t *testing.T, hook datapath.Hook, ruleset string) *box {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.ct.Close() })
-	b.attach(datapath.Config{MaxFlows: 4096})
+	b.attach(cfg)
 	b.ports = [2]*testkit.Port{
 		testkit.OpenPort(t, b.r.C0, testkit.PortOptions{}),
 		testkit.OpenPort(t, b.r.S0, testkit.PortOptions{}),
