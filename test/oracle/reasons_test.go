@@ -1,0 +1,227 @@
+package oracle
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/nft-offload/nft-offload/internal/datapath"
+	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/testkit"
+)
+
+// refusal produces one reason and nothing fast by it.
+type refusal struct {
+	reason datapath.Reason
+	rules  string // beside the hand-over
+	cfg    datapath.Config
+	proto  uint8
+	six    bool
+	only   datapath.Hook // 0: both
+	// do provokes it on a flow that is ready, or with tuples of its own.
+	do func(b *box, tuples [2]packet.Tuple)
+	// fresh flows are not made ready first.
+	fresh bool
+}
+
+// frame is a frame from the client with something changed.
+func (b *box) frame(t packet.Tuple, change func(*packet.Spec)) []byte {
+	s := packet.New(t, make([]byte, 40))
+	b.macs(&s, client)
+	change(&s)
+	return s.Build()
+}
+
+// odd sends one changed frame of the flow from the client.
+func odd(change func(*packet.Spec)) func(*box, [2]packet.Tuple) {
+	return func(b *box, tuples [2]packet.Tuple) { b.pass(client, b.frame(tuples[client], change), 0) }
+}
+
+// plain sends frames of the flow from both sides.
+func plain(b *box, tuples [2]packet.Tuple) {
+	for range 3 {
+		for side, t := range tuples {
+			s := packet.New(t, make([]byte, 40))
+			b.macs(&s, side)
+			b.pass(side, s.Build(), 0)
+		}
+	}
+}
+
+func packetRefusals() []refusal {
+	return []refusal{
+		{reason: datapath.NotIP, do: odd(func(s *packet.Spec) { s.EtherType = packet.EtherTypeARP })},
+		{reason: datapath.Encap, do: odd(func(s *packet.Spec) { s.Tags = []packet.Tag{{TPID: packet.EtherTypeVLAN, TCI: 10}} })},
+		{reason: datapath.NotTCPUDP, do: odd(func(s *packet.Spec) { s.Tuple.Proto = 1 })},
+		{reason: datapath.Malformed, do: odd(func(s *packet.Spec) { s.LenDelta = 100 })},
+		{reason: datapath.IPOptions, do: odd(func(s *packet.Spec) { s.Options = []byte{1, 1, 1, 0} })},
+		{reason: datapath.ExtHeader, six: true, do: odd(func(s *packet.Spec) {
+			s.Extensions = []packet.Extension{{Proto: 60, Body: []byte{1, 4, 0, 0, 0, 0}}}
+		})},
+		{reason: datapath.Fragment, do: odd(func(s *packet.Spec) { s.MF = true })},
+		{reason: datapath.TTL, do: odd(func(s *packet.Spec) { s.TTL = 1 })},
+		{reason: datapath.IPChecksum, do: odd(func(s *packet.Spec) { s.Wrong = packet.WrongIPChecksum })},
+		{reason: datapath.TCPFlags, proto: packet.TCP, do: odd(func(s *packet.Spec) { s.Flags = packet.FIN | packet.ACK })},
+		{reason: datapath.UDPNoChecksum, six: true, do: odd(func(s *packet.Spec) { s.Wrong = packet.NoChecksum })},
+		{reason: datapath.PartialChecksum, only: datapath.HookXDP, do: odd(func(s *packet.Spec) { s.Wrong = packet.PartialChecksum })},
+		{reason: datapath.MAC, do: odd(func(s *packet.Spec) { s.Src = packet.MAC{2, 0, 0, 0, 1, 9} })},
+		{reason: datapath.DSCP, do: odd(func(s *packet.Spec) { s.TOS = 0xb8 })},
+		{reason: datapath.TooLong, do: odd(func(s *packet.Spec) { s.Payload = make([]byte, 1300) })},
+	}
+}
+
+func tableRefusals() []refusal {
+	short := datapath.Config{Due: 20 * time.Millisecond, Hard: 40 * time.Millisecond}
+	return []refusal{
+		{reason: datapath.Miss, fresh: true, do: plain},
+		{reason: datapath.Renewal, cfg: datapath.Config{Due: time.Nanosecond, Hard: time.Hour}, do: func(b *box, tuples [2]packet.Tuple) {
+			b.pause("a gap between packets", 20*time.Millisecond)
+			plain(b, tuples)
+		}},
+		{reason: datapath.Expired, cfg: short, do: func(b *box, tuples [2]packet.Tuple) {
+			b.await("an expired lease", func() bool { return b.lease() < -clockTick })
+			plain(b, tuples)
+		}},
+		{reason: datapath.Generation, do: func(b *box, tuples [2]packet.Tuple) {
+			if err := b.d.Bump(); err != nil {
+				b.t.Fatal(err)
+			}
+			b.pause("the end of the soft limit", 120*time.Millisecond)
+			plain(b, tuples)
+		}},
+		{reason: datapath.CTGone, do: func(b *box, tuples [2]packet.Tuple) {
+			if err := b.ct.Delete(tuples[client]); err != nil {
+				b.t.Fatal(err)
+			}
+			b.pause("the next look at conntrack", 120*time.Millisecond)
+			plain(b, tuples)
+		}},
+		{reason: datapath.Dead, proto: packet.TCP, do: func(b *box, tuples [2]packet.Tuple) {
+			odd(func(s *packet.Spec) { s.Flags = packet.FIN | packet.ACK })(b, tuples)
+			plain(b, tuples)
+		}},
+		{reason: datapath.TableFull, cfg: datapath.Config{MaxFlows: 1}, fresh: true, do: plain},
+	}
+}
+
+func observerRefusals() []refusal {
+	mangle := "table inet m {\n chain p {\n type filter hook forward priority 10; policy accept\n %s\n }\n}\n"
+	raw := "table inet m {\n chain p {\n type filter hook prerouting priority -300; policy accept\n %s\n }\n}\n"
+	return []refusal{
+		{reason: datapath.Altered, fresh: true, rules: fmt.Sprintf(mangle, "ip dscp set cs1"), do: plain},
+		{reason: datapath.Altered, fresh: true, rules: fmt.Sprintf(mangle, "ip ttl set 20"), do: plain},
+		{reason: datapath.Untracked, fresh: true, rules: fmt.Sprintf(raw, "udp dport 2001 notrack\nudp sport 2001 notrack"), do: plain},
+		{reason: datapath.Zone, fresh: true, rules: fmt.Sprintf(raw, "ct zone set 5"), do: plain},
+		{reason: datapath.Helper, fresh: true, proto: packet.TCP, do: plain,
+			rules: "table inet h {\n ct helper ftp {\n type \"ftp\" protocol tcp\n }\n chain p {\n type filter hook prerouting priority 0; policy accept\n ct helper set \"ftp\"\n }\n}\n"},
+		{reason: datapath.NotAdded, fresh: true, rules: "flush chain inet handover forward\nadd rule inet handover forward ct state established accept\n", do: plain},
+		{reason: datapath.CTState, fresh: true, rules: fmt.Sprintf(mangle, "ct label set 127"), do: func(b *box, tuples [2]packet.Tuple) {
+			// A flow that nobody answers stays new.
+			odd(func(s *packet.Spec) { s.Tuple.Src = netip.AddrPortFrom(s.Tuple.Src.Addr(), 7777) })(b, tuples)
+		}},
+		{reason: datapath.TCPState, fresh: true, proto: packet.TCP, do: func(b *box, tuples [2]packet.Tuple) {
+			odd(func(s *packet.Spec) { s.Flags = packet.FIN | packet.ACK })(b, tuples)
+			plain(b, tuples)
+		}},
+		{reason: datapath.NotLiberal, fresh: true, proto: packet.TCP, do: func(b *box, tuples [2]packet.Tuple) {
+			if err := b.ct.SetFlags(tuples[client], 0, 0x08); err != nil {
+				b.t.Fatal(err)
+			}
+			plain(b, tuples)
+		}},
+		// The server's first packet is learned while the client's side is not.
+		{reason: datapath.OneWay, fresh: true, do: func(*box, [2]packet.Tuple) {}},
+		{reason: datapath.MinPackets, cfg: datapath.Config{MinPackets: 1000}, fresh: true, do: plain},
+	}
+}
+
+// TestEachReasonIsProducedAndCounted provokes every reason there is a way to provoke here, and checks that its
+// counter moved and that no packet of it was fast.
+func TestEachReasonIsProducedAndCounted(t *testing.T) {
+	all := append(append(packetRefusals(), tableRefusals()...), observerRefusals()...)
+	for _, hook := range []datapath.Hook{datapath.HookTC, datapath.HookXDP} {
+		for i, r := range all {
+			if r.only != 0 && r.only != hook {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s/%s#%d", hook, r.reason, i), func(t *testing.T) {
+				t.Parallel()
+				produce(t, hook, r)
+			})
+		}
+	}
+}
+
+func produce(t *testing.T, hook datapath.Hook, r refusal) {
+	t.Helper()
+	if r.cfg.MaxFlows == 0 {
+		r.cfg.MaxFlows = 256
+	}
+	if r.proto == 0 {
+		r.proto = packet.UDP
+	}
+	b := newBoxWith(t, hook, r.rules, r.cfg)
+	tuples := b.connect(b.tuple(nats()[0], r.proto, r.six, 1))
+	if !r.fresh {
+		plain(b, tuples)
+		if b.fast() == 0 && r.cfg.Due != time.Nanosecond {
+			t.Fatalf("the flow was not fast before: %s", b.reasons())
+		}
+	}
+	before := uint64(0)
+	if !r.fresh {
+		before = b.count(r.reason)
+	}
+	r.do(b, tuples)
+	if b.count(r.reason) == before {
+		t.Errorf("%s was not counted: %s", r.reason, b.reasons())
+	}
+	if fast := b.fast(); r.fresh && r.reason != datapath.Miss && r.reason != datapath.CTState && fast != 0 {
+		t.Errorf("%d packets were fast in spite of %s", fast, r.reason)
+	}
+}
+
+func (b *box) count(r datapath.Reason) uint64 {
+	b.t.Helper()
+	st, err := b.d.Stats()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return st.Reasons[r].Packets
+}
+
+// lease is the longest that is left to any entry.
+func (b *box) lease() time.Duration {
+	flows, err := b.d.Flows()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	most := -time.Hour
+	for _, f := range flows {
+		most = max(most, f.Lease)
+	}
+	return most
+}
+
+// clockTick is how far the programs' coarse clock may be behind, on a kernel with CONFIG_HZ=100.
+const clockTick = 10 * time.Millisecond
+
+// pause lets time pass for what depends on time alone.
+func (b *box) pause(what string, d time.Duration) {
+	b.t.Helper()
+	start := time.Now()
+	b.await(what, func() bool { return time.Since(start) > d })
+}
+
+func (b *box) await(what string, ok func() bool) {
+	b.t.Helper()
+	if err := testkit.Await(deadline, func() error {
+		if !ok() {
+			return fmt.Errorf("still waiting for %s", what)
+		}
+		return nil
+	}); err != nil {
+		b.t.Fatal(err)
+	}
+}
