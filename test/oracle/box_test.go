@@ -80,7 +80,7 @@ func nats() []nat {
 
 // box is one router with both ends played by the test. hook 0 has no datapath: the reference.
 type box struct {
-	t      *testing.T
+	t      testing.TB
 	r      *testkit.Router
 	d      *datapath.Datapath
 	ct     *conntrack.Conn
@@ -100,6 +100,11 @@ func newBox(t *testing.T, hook datapath.Hook, ruleset string) *box {
 }
 
 func newBoxWith(t *testing.T, hook datapath.Hook, ruleset string, cfg datapath.Config) *box {
+	t.Helper()
+	return newBoxFor(t, hook, ruleset, cfg)
+}
+
+func newBoxFor(t testing.TB, hook datapath.Hook, ruleset string, cfg datapath.Config) *box {
 	t.Helper()
 	testkit.Need(t, testkit.Netns, testkit.BPF, testkit.NFT, testkit.Tc)
 	b := &box{t: t, hook: hook}
