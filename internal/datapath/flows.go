@@ -114,6 +114,10 @@ func (e *entry) idle(now uint64) time.Duration {
 func (d *Datapath) Flows() ([]Flow, error) {
 	var out []Flow
 	now := monotonic()
+	hard := d.cfg.Hard
+	if now < d.settings.Alive {
+		hard = time.Duration(d.settings.LongHard)
+	}
 	adjs := map[uint32]nfoAdj{}
 	var lookup error
 	err := d.each(func(e *entry) {
@@ -126,7 +130,7 @@ func (d *Datapath) Flows() ([]Flow, error) {
 			In: e.in(), Out: a.Ifindex, Hook: Hook(a.Hook), Tuple: e.tuple(), NAT: e.nat,
 			DstMAC: a.Out[:6:6], SrcMAC: a.Out[6:12:12], State: e.state(),
 			Packets: e.hot.Packets, Bytes: e.hot.Bytes, Slow: uint64(e.cold.Slow),
-			Age: since(now, e.cold.Born), Idle: e.idle(now), Lease: d.cfg.Hard - since(now, e.hot.Stamp),
+			Age: since(now, e.cold.Born), Idle: e.idle(now), Lease: hard - since(now, e.hot.Stamp),
 			MaxLen: e.hot.MaxLen, Priority: a.Priority, Mark: a.Mark,
 		})
 	})

@@ -228,7 +228,10 @@ type nfoSettings struct {
 	Check      uint32
 	MinPackets uint32
 	Mark       uint32
-	Pad        uint32
+	LongCheck  uint32
+	Alive      uint64
+	LongDue    uint64
+	LongHard   uint64
 }
 
 // Names of all BPF objects in the ELF.

@@ -148,6 +148,37 @@ func (b *box) watchChange(c change, other *testkit.Port, alt testkit.Dev) {
 	}
 }
 
+// With a daemon's heartbeat leases are longer, a bump still ends them in 100 ms, and when the heartbeat stops the
+// short limit is back.
+func TestHeartbeatLengthensLeasesAndItsEndShortensThem(t *testing.T) {
+	const many = 1 << 20 // enough for the longest lease
+	for _, hook := range []datapath.Hook{datapath.HookTC, datapath.HookXDP} {
+		t.Run(hook.String(), func(t *testing.T) {
+			b := newBoxWith(t, hook, "", datapath.Config{MaxFlows: 256, Due: due, Hard: hard})
+			tuples := b.connect(b.tuple(nats()[0], packet.UDP, false, 1))
+			plain(b, tuples)
+			s := packet.New(tuples[client], make([]byte, 40))
+			b.macs(&s, client)
+			defer b.stream(s.Build(), time.Millisecond)()
+			if err := b.d.Heartbeat(many, time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			renewals := b.count(datapath.Renewal)
+			b.pause("several short leases", 3*hard)
+			if n := b.count(datapath.Renewal) - renewals; n > 1 {
+				t.Errorf("%d renewals in spite of a long lease", n)
+			}
+			b.r.Router.Run("nft", "insert", "rule", "inet", "handover", "forward", "udp", "dport", "2001", "drop")
+			b.pause("the end of the heartbeat and of a short lease", 2*time.Second+hard-3*hard+slack)
+			before := b.fast()
+			b.pause("more packets", hard)
+			if n := b.fast() - before; n != 0 {
+				t.Errorf("%d packets were fast after the heartbeat had ended: %s", n, b.reasons())
+			}
+		})
+	}
+}
+
 // stream sends a frame again and again until stopped.
 func (b *box) stream(frame []byte, every time.Duration) (stop func()) {
 	done, ended := make(chan struct{}), make(chan error, 1)

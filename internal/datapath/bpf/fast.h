@@ -86,7 +86,7 @@ static __noinline int kill_pair6(const struct key6 *k, struct flow6 *f)
 }
 
 /*
- * The lease. Due: one packet takes the slow path to renew it, the others go on. Past the hard limit, or 100 ms after
+ * The lease. Longer while a daemon watches. Due: one packet takes the slow path to renew it, the others go on. Past the hard limit, or 100 ms after
  * a generation change, every packet goes slow. Nothing here can lengthen a lease; only the observer can, with the
  * arrival time of a packet that the kernel forwarded.
  */
@@ -95,19 +95,23 @@ static __always_inline int lease(struct hot *h, struct cold *c, const struct adj
 {
 	__u64 stamp = *(volatile __u64 *)&h->stamp;
 	__u64 bump = ctl->bump > adj->bump ? ctl->bump : adj->bump;
-	__u64 age = now - stamp, old;
+	__u64 age = now - stamp, due = ctl->due, hard = ctl->hard, old;
 	__u32 tick = now >> TICK_SHIFT;
 	__u32 last = h->last;
 
+	if (now < ctl->alive) {
+		due = ctl->long_due;
+		hard = ctl->long_hard;
+	}
 	h->last = tick;
-	if (stamp > bump && age <= ctl->due)
+	if (stamp > bump && age <= due)
 		return 0;
-	if (age > ctl->hard)
+	if (age > hard)
 		return R_EXPIRED;
 	if (stamp <= bump) {
 		if (now > bump + ctl->soft)
 			return R_GENERATION;
-	} else if (p->payload && last == tick && age <= ctl->due + ctl->prefer) {
+	} else if (p->payload && last == tick && age <= due + ctl->prefer) {
 		/* In the middle of a burst of data: what goes slow now would be overtaken. Wait for a better one. */
 		return 0;
 	}
@@ -163,10 +167,12 @@ static __always_inline int admit(struct hot *h, struct cold *c, const struct pkt
 /* Time to look whether the conntrack entry is still the one that the entry was learned from? Ticks, per entry. */
 static __always_inline int check_due(struct hot *h)
 {
-	__u32 zero = 0, tick = now_ns() >> TICK_SHIFT;
-	struct settings *ctl = bpf_map_lookup_elem(&control, &zero);
+	struct settings *ctl;
+	__u64 now = now_ns();
+	__u32 zero = 0, tick = now >> TICK_SHIFT;
 
-	if (!ctl || tick - h->checked <= ctl->check)
+	ctl = bpf_map_lookup_elem(&control, &zero);
+	if (!ctl || tick - h->checked <= (now < ctl->alive ? ctl->long_check : ctl->check))
 		return 0;
 	h->checked = tick;
 	return 1;

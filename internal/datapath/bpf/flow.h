@@ -108,7 +108,13 @@ struct settings {
 	__u32 check;  /* ticks between looks at the conntrack entry */
 	__u32 min_packets;
 	__u32 mark; /* lowering by mark: the bit, else 0 */
-	__u32 pad;
+	__u32 long_check;
+	/*
+	 * Until then a daemon watches, and bumps when anything changes: leases may be longer, so that renewals and
+	 * looks at conntrack stay within a budget however many flows there are.
+	 */
+	__u64 alive;
+	__u64 long_due, long_hard;
 };
 
 struct device {

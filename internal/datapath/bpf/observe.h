@@ -333,7 +333,7 @@ static __always_inline int pair(struct scratch *s, const struct settings *ctl, s
 		ask_liberal(s, c);
 		return R_NOT_LIBERAL;
 	}
-	if (!ph || pc->ct != c->ct || now_ns() - ph->stamp > ctl->hard)
+	if (!ph || pc->ct != c->ct || now_ns() - ph->stamp > (now_ns() < ctl->alive ? ctl->long_hard : ctl->hard))
 		return R_ONE_WAY;
 	if (WORD_STATE(ph->word) == STATE_DEAD)
 		return R_DEAD;
