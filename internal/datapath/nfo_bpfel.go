@@ -208,9 +208,11 @@ type nfoScratch struct {
 		Dir   uint8
 	}
 	Ak  nfoAdjKey
-	Adj nfoAdj
+	Tag uint16
+	_   [2]byte
 	K4  nfoKey4
 	K6  nfoKey6
+	_   [4]byte
 	F4  nfoFlow4
 	F6  nfoFlow6
 	Out [12]uint8

@@ -2,6 +2,7 @@ package packet
 
 import (
 	"encoding/binary"
+	"slices"
 )
 
 // Wrong is a set of deliberate mistakes of a Spec.
@@ -132,13 +133,13 @@ func (s Spec) ip4(l4Len int) []byte {
 func (s Spec) ip6(l4Len int) []byte {
 	next := s.Tuple.Proto
 	var ext []byte
-	for i := len(s.Extensions) - 1; i >= 0; i-- {
-		e := pad(append([]byte{next, 0}, s.Extensions[i].Body...), 8)
-		if s.Extensions[i].Proto != protoFragment { // its second byte is reserved, not a length
+	for _, x := range slices.Backward(s.Extensions) {
+		e := pad(append([]byte{next, 0}, x.Body...), 8)
+		if x.Proto != protoFragment { // its second byte is reserved, not a length
 			e[1] = uint8(len(e)/8 - 1)
 		}
 		ext = append(e, ext...)
-		next = s.Extensions[i].Proto
+		next = x.Proto
 	}
 	h := make(IPv6, IPv6Len)
 	binary.BigEndian.PutUint32(h[ip6Flow:], uint32(or(s.Version, 6))<<28|uint32(s.TOS)<<20|s.FlowLabel&0xfffff)

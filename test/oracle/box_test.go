@@ -36,6 +36,27 @@ const eligible = `table inet handover {
 }
 `
 
+// kernelFlowtable hands them to the kernel's own flowtable.
+const kernelFlowtable = `table inet handover {
+	flowtable f1 {
+		hook ingress priority 0
+		devices = { r0, r1 }
+	}
+	chain forward {
+		type filter hook forward priority 0; policy accept
+		meta l4proto { tcp, udp } ct state established flow add @f1
+	}
+}
+`
+
+// setup is what a box is made with.
+type setup struct {
+	hook      datapath.Hook // 0: no datapath, the reference
+	rules     string        // beside the hand-over
+	cfg       datapath.Config
+	flowtable bool // hand over to the kernel's flowtable instead of by label
+}
+
 // nat is one way of translating, for both families.
 type nat struct {
 	name  string
@@ -58,14 +79,13 @@ func nats() []nat {
 	}
 }
 `
-	dnat := `table inet natd {
-	chain pre {
-		type nat hook prerouting priority -100; policy accept
-		iifname "r0" ip daddr 10.0.1.1 meta l4proto { tcp, udp } th dport 8000-8999 dnat ip to 198.51.100.2:2000-2999
-		iifname "r0" ip6 daddr 2001:db8:1::1 meta l4proto { tcp, udp } th dport 8000-8999 dnat ip6 to [2001:db8:2::2]:2000-2999
+	var dnat strings.Builder
+	dnat.WriteString("table inet natd {\n chain pre {\n type nat hook prerouting priority -100; policy accept\n")
+	for i := 1; i < 10; i++ {
+		fmt.Fprintf(&dnat, " iifname r0 ip daddr 10.0.1.1 meta l4proto { tcp, udp } th dport %d dnat ip to 198.51.100.2:%d\n", 8000+i, 2000+i)
+		fmt.Fprintf(&dnat, " iifname r0 ip6 daddr 2001:db8:1::1 meta l4proto { tcp, udp } th dport %d dnat ip6 to [2001:db8:2::2]:%d\n", 8000+i, 2000+i)
 	}
-}
-`
+	dnat.WriteString(" }\n}\n")
 	masquerade := fmt.Sprintf(snat, "masquerade")
 	source := fmt.Sprintf(snat, "meta nfproto ipv4 meta l4proto { tcp, udp } snat ip to 198.51.100.7") +
 		strings.Replace(fmt.Sprintf(snat, "meta nfproto ipv6 meta l4proto { tcp, udp } snat ip6 to 2001:db8:2::7"), "nats", "nats6", 1)
@@ -73,20 +93,21 @@ func nats() []nat {
 		{"none", "", direct},
 		{"masquerade", masquerade, direct},
 		{"snat", source, direct},
-		{"dnat", dnat, forwarded},
-		{"dnat+masquerade", dnat + masquerade, forwarded},
+		{"dnat", dnat.String(), forwarded},
+		{"dnat+masquerade", dnat.String() + masquerade, forwarded},
 	}
 }
 
 // box is one router with both ends played by the test. hook 0 has no datapath: the reference.
 type box struct {
-	t      testing.TB
-	r      *testkit.Router
-	d      *datapath.Datapath
-	ct     *conntrack.Conn
-	hook   datapath.Hook
-	ports  [2]*testkit.Port // client, server
-	serial uint32
+	t         testing.TB
+	r         *testkit.Router
+	d         *datapath.Datapath
+	ct        *conntrack.Conn
+	hook      datapath.Hook
+	flowtable bool
+	ports     [2]*testkit.Port // client, server
+	serial    uint32
 }
 
 const (
@@ -96,21 +117,28 @@ const (
 
 func newBox(t *testing.T, hook datapath.Hook, ruleset string) *box {
 	t.Helper()
-	return newBoxWith(t, hook, ruleset, datapath.Config{MaxFlows: 4096})
+	return makeBox(t, setup{hook: hook, rules: ruleset})
 }
 
 func newBoxWith(t *testing.T, hook datapath.Hook, ruleset string, cfg datapath.Config) *box {
 	t.Helper()
-	return newBoxFor(t, hook, ruleset, cfg)
+	return makeBox(t, setup{hook: hook, rules: ruleset, cfg: cfg})
 }
 
-func newBoxFor(t testing.TB, hook datapath.Hook, ruleset string, cfg datapath.Config) *box {
+func makeBox(t testing.TB, s setup) *box {
 	t.Helper()
 	testkit.Need(t, testkit.Netns, testkit.BPF, testkit.NFT, testkit.Tc)
-	b := &box{t: t, hook: hook}
+	b := &box{t: t, hook: s.hook, flowtable: s.flowtable}
 	b.r = testkit.NewRouter(t, testkit.RouterOptions{XDP: true, RawEnds: true})
+	handover := eligible
+	if s.flowtable {
+		handover = kernelFlowtable
+	}
+	if s.cfg.MaxFlows == 0 {
+		s.cfg.MaxFlows = 4096
+	}
 	// A wrong layer 4 checksum is one of the documented exceptions (docs/exceptions.md); everything else is compared.
-	b.r.Router.NFTables(eligible + ruleset)
+	b.r.Router.NFTables(handover + s.rules)
 	b.r.Router.Sysctl("net/netfilter/nf_conntrack_checksum", "0")
 	// The static translation to an address of the server's network needs somebody who answers for it.
 	for _, a := range []string{"198.51.100.7", "2001:db8:2::7"} {
@@ -124,7 +152,7 @@ func newBoxFor(t testing.TB, hook datapath.Hook, ruleset string, cfg datapath.Co
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.ct.Close() })
-	b.attach(cfg)
+	b.attach(s.cfg)
 	b.ports = [2]*testkit.Port{
 		testkit.OpenPort(t, b.r.C0, testkit.PortOptions{}),
 		testkit.OpenPort(t, b.r.S0, testkit.PortOptions{}),
@@ -161,10 +189,14 @@ func (b *box) attach(cfg datapath.Config) {
 func (b *box) devices() []datapath.Device {
 	var out []datapath.Device
 	for _, dev := range []testkit.Dev{b.r.R0, b.r.R1} {
-		out = append(out, datapath.Device{
+		d := datapath.Device{
 			Ifindex: uint32(dev.Index), Name: dev.Name, Hook: b.hook, XDPTarget: true, PartialChecksums: true,
-			Labels: [2]uint64{0, 1 << (label - 64)},
-		})
+			Flowtable: b.flowtable,
+		}
+		if !b.flowtable {
+			d.Labels[1] = 1 << (label - 64)
+		}
+		out = append(out, d)
 	}
 	return out
 }
@@ -260,6 +292,9 @@ func (b *box) connect(t packet.Tuple) [2]packet.Tuple {
 	b.one(server, r)
 	s.Flags, s.Seq, s.Ack = packet.ACK, 1001, 5001
 	b.one(client, s)
+	if b.flowtable {
+		return [2]packet.Tuple{t, back} // the kernel sets BE_LIBERAL when it takes the flow
+	}
 	if err := b.ct.SetLiberal(t); err != nil {
 		b.t.Fatalf("set liberal: %v", err)
 	}

@@ -62,12 +62,17 @@ func (p *pairOfBoxes) compareFlow(proto uint8, six bool) {
 	for i := range *frames {
 		side := i % 2
 		s, kind := vary(rnd, packet.New(tuples[side], nil))
+		if p.ref.flowtable {
+			s.Trailer = nil // the kernel's flowtable forwards padding; the slow path and we cut it off
+		}
 		if kind == "" {
 			good++
 		}
 		p.same(side, s, fmt.Sprintf("seed %d flow %d frame %d %s", *seed, p.flows, i, kind))
 	}
-	if fast := int(p.dut.fast() - before); fast < good*9/10 {
+	fast := int(p.dut.fast() - before)
+	p.t.Logf("%s six=%v: %d of %d good frames were fast", packet.ProtoName(proto), six, fast, good)
+	if fast < good*9/10 {
 		p.t.Errorf("%s six=%v: %d of %d good frames were fast; %s", packet.ProtoName(proto), six, fast, good, p.dut.reasons())
 	}
 }

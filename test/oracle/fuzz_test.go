@@ -64,7 +64,7 @@ type testBench struct {
 func newTestBench(f *testing.F, hook datapath.Hook, n nat) *testBench {
 	f.Helper()
 	// Leases that outlast the fuzzing: a renewal would only pass the frame.
-	b := newBoxFor(f, hook, n.rules, datapath.Config{MaxFlows: 4096, Due: 24 * time.Hour, Hard: 24 * time.Hour})
+	b := makeBox(f, setup{hook: hook, rules: n.rules, cfg: datapath.Config{Due: 24 * time.Hour, Hard: 24 * time.Hour}})
 	tb := &testBench{b: b}
 	for i, proto := range []uint8{packet.TCP, packet.UDP, packet.TCP, packet.UDP} {
 		tuples := b.connect(b.tuple(n, proto, i > 1, uint16(i+1)))

@@ -15,7 +15,7 @@ struct scratch {
 	struct ct_view ct;
 	struct ct_tuple pre, post; /* on arrival, as it leaves */
 	struct adj_key ak;
-	struct adj adj;
+	__u16 tag; /* of the adjacency */
 	struct key4 k4;
 	struct key6 k6;
 	struct flow4 f4;
@@ -180,13 +180,10 @@ static __always_inline int consistent(struct scratch *s, const struct note *n)
 	return 0;
 }
 
-/* The index of the adjacency of this packet, made if need be. Its tag goes to s->adj.tag. */
-static __always_inline int adjacency(struct scratch *s, struct __sk_buff *skb, const struct note *n, __u8 hook,
-				     __u32 *id)
+/* What the entry's adjacency must say for this packet. */
+static __always_inline void way(struct scratch *s, struct __sk_buff *skb, const struct note *n, __u8 hook)
 {
 	struct adj_key *k = &s->ak;
-	struct adj *a;
-	__u32 *known, i;
 
 	k->ifindex = skb->ifindex;
 	/* XDP frames have neither: one adjacency serves all */
@@ -195,13 +192,22 @@ static __always_inline int adjacency(struct scratch *s, struct __sk_buff *skb, c
 	k->hook = hook;
 	__builtin_memcpy(k->in, n->macs, sizeof(k->in));
 	__builtin_memcpy(k->out, s->out, sizeof(k->out));
+}
+
+/* The index of the adjacency for a new entry, made if need be. Its tag goes to s->tag. */
+static __always_inline int adjacency(struct scratch *s, __u32 *id)
+{
+	struct adj_key *k = &s->ak;
+	struct adj *a;
+	__u32 *known, i;
+
 	known = bpf_map_lookup_elem(&adj_ids, k);
 	if (known) {
 		i = *known;
 		a = bpf_map_lookup_elem(&adjs, &i);
 		if (!a || a->ifindex != k->ifindex)
 			return R_ADJACENCIES_FULL; /* being recycled */
-		s->adj.tag = a->tag;
+		s->tag = a->tag;
 		*id = i;
 		return 0;
 	}
@@ -214,11 +220,11 @@ static __always_inline int adjacency(struct scratch *s, struct __sk_buff *skb, c
 	a->bump = 0;
 	a->mark = k->mark;
 	a->priority = k->priority;
-	a->hook = hook;
+	a->hook = k->hook;
 	a->tag = bpf_get_prandom_u32();
 	__builtin_memcpy(a->in, k->in, sizeof(a->in));
 	__builtin_memcpy(a->out, k->out, sizeof(a->out));
-	s->adj.tag = a->tag;
+	s->tag = a->tag;
 	__sync_lock_test_and_set(&a->ifindex, k->ifindex);
 	if (bpf_map_update_elem(&adj_ids, k, &i, BPF_NOEXIST)) {
 		/* another CPU was first: give the slot back, learn from the next packet */
@@ -260,7 +266,7 @@ static __always_inline void fill(struct hot *h, struct cold *c, struct scratch *
 	h->checked = tick;
 	h->adj = adj;
 	h->word = WORD(STATE_LEARNED, translated(s) ? FLOW_NAT : 0, n->tos);
-	h->tag = s->adj.tag;
+	h->tag = s->tag;
 	h->delta3 = fold(addresses + (n->family == 4 ? (__u16)~bpf_htons(0x0100) : 0));
 	h->delta4 = fold(addresses + (__u16)~s->pre.sport + s->post.sport + (__u16)~s->pre.dport + s->post.dport);
 	h->max_len = s->p.seg_len;
@@ -275,16 +281,38 @@ static __always_inline void fill(struct hot *h, struct cold *c, struct scratch *
 }
 
 /*
- * An entry exists and the kernel forwarded a packet of it. Same way: the lease starts anew at the packet's arrival,
- * and its length is what the lease allows from now on (longer ones go slow once and raise it).
+ * An entry exists and the kernel forwarded a packet of its tuple. Another class or another station's packet of the same
+ * tuple may go another way: it stays slow, and the entry is as it was, unless nothing else has come for a minute.
  */
-static __always_inline int renew(struct hot *h, struct cold *c, struct scratch *s, const struct note *n, __u32 adj)
+static __always_inline int stranger(struct hot *h, const struct adj *a, const struct note *n)
 {
-	if (WORD_DSCP(h->word) != (n->tos & 0xfc)) {
-		/* Another class of the same flow may go another way. It stays slow until the first one has ended. */
-		return now_ns() - h->stamp > 60000000000ULL ? R_CONTRADICTION : R_DSCP;
-	}
-	if (h->adj != adj || h->tag != s->adj.tag || c->ct != s->ct.address || h->sport != s->post.sport ||
+	int r = 0;
+
+	if (WORD_DSCP(h->word) != (n->tos & 0xfc))
+		r = R_DSCP;
+	else if (macs_differ(n->macs, a->in))
+		r = R_MAC;
+	return r && now_ns() - h->stamp > 60000000000ULL ? R_CONTRADICTION : r;
+}
+
+/*
+ * Same way: the lease starts anew at the packet's arrival, and its length is what the lease allows from now on (longer
+ * ones go slow once and raise it).
+ */
+static __always_inline int renew(struct hot *h, struct cold *c, struct scratch *s, const struct note *n)
+{
+	const struct adj_key *k = &s->ak;
+	__u32 i = h->adj;
+	const struct adj *a = bpf_map_lookup_elem(&adjs, &i);
+	int r;
+
+	if (!a || a->tag != h->tag)
+		return R_CONTRADICTION;
+	r = stranger(h, a, n);
+	if (r)
+		return r;
+	if (a->ifindex != k->ifindex || a->mark != k->mark || a->priority != k->priority || a->hook != k->hook ||
+	    macs_differ(k->out, a->out) || c->ct != s->ct.address || h->sport != s->post.sport ||
 	    h->dport != s->post.dport)
 		return R_CONTRADICTION;
 	h->last = now_ns() >> TICK_SHIFT;
@@ -344,12 +372,12 @@ static __always_inline int pair(struct scratch *s, const struct settings *ctl, s
 	return r;
 }
 
-static __noinline int learn4(struct scratch *s, struct note *n, __u32 adj, __u32 ifindex)
+static __noinline int learn4(struct scratch *s, struct note *n)
 {
 	struct settings *ctl;
 	struct flow4 *e, *peer;
 	struct key4 *k, r = {};
-	__u32 zero = 0;
+	__u32 zero = 0, adj = 0;
 	int ret;
 
 	if (!s || !n)
@@ -369,12 +397,15 @@ static __noinline int learn4(struct scratch *s, struct note *n, __u32 adj, __u32
 			return R_DEAD;
 		ret = e->saddr != s->post.src[0] || e->daddr != s->post.dst[0] ?
 			      R_CONTRADICTION :
-			      renew(&e->hot, &e->cold, s, n, adj);
+			      renew(&e->hot, &e->cold, s, n);
 		if (ret == R_CONTRADICTION)
 			kill_pair4(k, e);
 		if (ret != R_RENEWED)
 			return ret;
 	} else {
+		ret = adjacency(s, &adj);
+		if (ret)
+			return ret;
 		fill(&s->f4.hot, &s->f4.cold, s, n, adj);
 		s->f4.saddr = s->post.src[0];
 		s->f4.daddr = s->post.dst[0];
@@ -387,7 +418,7 @@ static __noinline int learn4(struct scratch *s, struct note *n, __u32 adj, __u32
 			return R_TABLE_FULL;
 		ret = R_LEARNED;
 	}
-	reverse4(&r, k, e, ifindex);
+	reverse4(&r, k, e, s->ak.ifindex);
 	peer = bpf_map_lookup_elem(&flows4, &r);
 	/* The peer must lead back here: same addresses, and packets of it arrive where ours leave. */
 	if (peer && (peer->saddr != k->daddr || peer->daddr != k->saddr || peer->hot.sport != k->dport ||
@@ -398,12 +429,12 @@ static __noinline int learn4(struct scratch *s, struct note *n, __u32 adj, __u32
 	return pair(s, ctl, &e->hot, &e->cold, &peer->hot, &peer->cold, ret);
 }
 
-static __noinline int learn6(struct scratch *s, struct note *n, __u32 adj, __u32 ifindex)
+static __noinline int learn6(struct scratch *s, struct note *n)
 {
 	struct settings *ctl;
 	struct flow6 *e, *peer;
 	struct key6 *k, r = {};
-	__u32 zero = 0;
+	__u32 zero = 0, adj = 0;
 	int ret;
 
 	if (!s || !n)
@@ -423,12 +454,15 @@ static __noinline int learn6(struct scratch *s, struct note *n, __u32 adj, __u32
 			return R_DEAD;
 		ret = !same_address(e->saddr, s->post.src) || !same_address(e->daddr, s->post.dst) ?
 			      R_CONTRADICTION :
-			      renew(&e->hot, &e->cold, s, n, adj);
+			      renew(&e->hot, &e->cold, s, n);
 		if (ret == R_CONTRADICTION)
 			kill_pair6(k, e);
 		if (ret != R_RENEWED)
 			return ret;
 	} else {
+		ret = adjacency(s, &adj);
+		if (ret)
+			return ret;
 		fill(&s->f6.hot, &s->f6.cold, s, n, adj);
 		copy_address(s->f6.saddr, s->post.src);
 		copy_address(s->f6.daddr, s->post.dst);
@@ -441,7 +475,7 @@ static __noinline int learn6(struct scratch *s, struct note *n, __u32 adj, __u32
 			return R_TABLE_FULL;
 		ret = R_LEARNED;
 	}
-	reverse6(&r, k, e, ifindex);
+	reverse6(&r, k, e, s->ak.ifindex);
 	peer = bpf_map_lookup_elem(&flows6, &r);
 	if (peer && (!same_address(peer->saddr, k->daddr) || !same_address(peer->daddr, k->saddr) ||
 		     peer->hot.sport != k->dport || peer->hot.dport != k->sport))
@@ -454,7 +488,6 @@ static __noinline int learn6(struct scratch *s, struct note *n, __u32 adj, __u32
 /* A second packet with the note of the first: the kernel sends copies, which one entry cannot do. */
 static __always_inline int copied(struct scratch *s, struct note *n)
 {
-	s->pre.sport = n->sport;
 	if (n->family == 4) {
 		struct key4 *k = &s->k4;
 		struct flow4 *e;
@@ -491,7 +524,7 @@ static __always_inline int observe(struct __sk_buff *skb)
 	struct device *in, *out;
 	struct settings *ctl;
 	struct scratch *s;
-	__u32 zero = 0, i, id = 0;
+	__u32 zero = 0, i;
 	__u8 ext = 0, hook;
 	int r;
 
@@ -537,10 +570,8 @@ static __always_inline int observe(struct __sk_buff *skb)
 	if (r)
 		return r;
 	hook = in->hook == HOOK_XDP && out->xdp_target ? HOOK_XDP : HOOK_TC;
-	r = adjacency(s, skb, n, hook, &id);
-	if (r)
-		return r;
+	way(s, skb, n, hook);
 	if (s->p.v6)
-		return learn6(s, n, id, skb->ifindex);
-	return learn4(s, n, id, skb->ifindex);
+		return learn6(s, n);
+	return learn4(s, n);
 }

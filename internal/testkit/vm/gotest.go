@@ -20,7 +20,8 @@ type TestBinary struct {
 	path string
 }
 
-// BuildTest compiles a package's tests. The file lasts as long as t.
+// BuildTest compiles a package's tests, with the build tag "guest": tests that need what only a guest has are in files
+// with that tag. The file lasts as long as t.
 func BuildTest(t testing.TB, pkg string) *TestBinary {
 	t.Helper()
 	testkit.Need(t, testkit.QEMU)
@@ -33,7 +34,7 @@ func BuildTest(t testing.TB, pkg string) *TestBinary {
 		t.Fatalf("find package %s: not one package: %s", pkg, list)
 	}
 	b := &TestBinary{pkg: path, dir: dir, path: filepath.Join(t.TempDir(), filepath.Base(path)+".test")}
-	if out, err := exec.Command("go", "test", "-c", "-o", b.path, path).CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "test", "-tags", "guest", "-c", "-o", b.path, path).CombinedOutput(); err != nil {
 		t.Fatalf("compile tests of %s: %v\n%s", path, err, out)
 	}
 	return b
