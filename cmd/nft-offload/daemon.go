@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/nft-offload/nft-offload/internal/api"
+	"github.com/nft-offload/nft-offload/internal/conntrack"
+	"github.com/nft-offload/nft-offload/internal/datapath"
+	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/link"
+	"github.com/nft-offload/nft-offload/internal/packet"
+)
+
+// daemon runs until the environment's context ends. What it takes it gives back, in the opposite order: lock, kernel
+// interfaces, datapath, socket.
+func daemon(e *env, o *runOptions) (err error) {
+	if err := prepareMachine(e.places); err != nil {
+		return err
+	}
+	ns, err := namespace()
+	if err != nil {
+		return err
+	}
+	hold, err := acquire(e.places.lock(ns))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, hold.release())
+		e.places.tidy()
+	}()
+	lh, err := link.Open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lh.Close() }()
+	ct, err := conntrack.Open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ct.Close() }()
+	r := &runner{
+		env: e, options: o, log: o.logger(e), namespace: ns, pins: e.places.pins(ns), socket: e.places.socket(ns),
+		links: links{lh}, conntrack: connections{ct}, since: time.Now(),
+	}
+	return r.run()
+}
+
+// runner is one daemon.
+type runner struct {
+	env       *env
+	options   *runOptions
+	log       *slog.Logger
+	namespace uint64
+	pins      string
+	socket    string
+	links     links
+	conntrack connections
+	since     time.Time
+}
+
+// run serves with one datapath after another: the mark bit of a lowered ruleset belongs to how it is opened.
+func (r *runner) run() error {
+	for {
+		err := r.once()
+		if errors.Is(err, engine.ErrMark) {
+			r.log.Info("opening the datapath again", "cause", err)
+			continue
+		}
+		return err
+	}
+}
+
+// once opens the datapath, runs the engine on it, and withdraws it.
+func (r *runner) once() (err error) {
+	// All that can be refused is refused before anything is changed.
+	v, err := engine.Read(r.env.ctx, nftSource{}, r.links)
+	if err != nil {
+		return err
+	}
+	if _, err := engine.Check(v, r.options.choices); err != nil {
+		return err
+	}
+	fp, err := r.open(v.Mark())
+	if err != nil {
+		return err
+	}
+	adopted := fp.d.Adopted()
+	defer func() {
+		err = errors.Join(err, fp.d.Close())
+		switch {
+		case errors.Is(err, engine.ErrMark):
+		case err == nil && r.options.keep:
+			r.log.Info("the datapath goes on under its leases", "pins", r.pins)
+		case err != nil && adopted && r.options.keep:
+			// What an earlier run left is as it was left.
+		default:
+			err = errors.Join(err, datapath.Withdraw(r.pins))
+			r.log.Info("withdrawn")
+		}
+	}()
+	candidates, stop, err := fp.candidates(r.log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	return r.serve(r.engine(fp, candidates, v.Mark()))
+}
+
+// open opens the datapath. One that another version or other sizes left is withdrawn first.
+func (r *runner) open(mark uint32) (*fastPath, error) {
+	cfg := datapath.Config{
+		Dir: r.pins, MaxFlows: r.options.maxFlows, MinPackets: r.options.minPackets, Mark: mark,
+		Due: r.options.lease / 2, Hard: r.options.lease,
+	}
+	d, err := datapath.Open(cfg)
+	if errors.Is(err, datapath.ErrIncompatible) {
+		r.log.Warn("the pinned datapath cannot be adopted: starting anew", "cause", err)
+		if err := datapath.Withdraw(r.pins); err != nil {
+			return nil, fmt.Errorf("withdraw what cannot be adopted: %w", err)
+		}
+		d, err = datapath.Open(cfg)
+	}
+	if err != nil {
+		return nil, errors.Join(err, r.unmake())
+	}
+	return &fastPath{d: d}, nil
+}
+
+// unmake removes an empty pin directory that a failed Open made.
+func (r *runner) unmake() error {
+	if err := os.Remove(r.pins); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return datapath.Withdraw(r.pins)
+	}
+	return nil
+}
+
+func (r *runner) engine(fp *fastPath, candidates <-chan packet.Tuple, mark uint32) *engine.Engine {
+	return engine.New(engine.Config{
+		Source: nftSource{}, Links: r.links, Datapath: fp, Conntrack: r.conntrack, Candidates: candidates,
+		Choices: r.options.choices, Settings: r.options.settings(), Since: r.since, Mark: mark, Log: r.log,
+		Identity: engine.Identity{PID: os.Getpid(), Version: version(), Namespace: r.namespace, Adopted: fp.d.Adopted()},
+	})
+}
+
+// serve runs the engine, and answers on the socket as soon as the devices are attached.
+func (r *runner) serve(e *engine.Engine) error {
+	ctx, cancel := context.WithCancel(r.env.ctx)
+	defer cancel()
+	served := make(chan error, 1)
+	go func() {
+		served <- r.answer(ctx, e)
+		cancel() // without the socket nobody could stop or ask it
+	}()
+	err := e.Run(ctx)
+	cancel()
+	return errors.Join(err, <-served)
+}
+
+func (r *runner) answer(ctx context.Context, e *engine.Engine) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-e.Ready():
+	}
+	s, err := api.Listen(r.socket, e)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	defer stop()
+	r.log.Info("running", "pid", os.Getpid(), "socket", r.socket, "settings", r.options.String())
+	err = s.Serve()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nft-offload/nft-offload/internal/api"
+	"github.com/nft-offload/nft-offload/internal/datapath"
+	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/nft"
+)
+
+// exitCode is how the program ends.
+type exitCode int
+
+// The exit codes. docs/exit-codes.md is made from exitCodes.
+const (
+	exitOK exitCode = iota
+	exitFailure
+	exitUsage
+	exitPermission
+	exitUnsupported
+	exitNoDaemon
+	exitRunning
+	exitRuleset
+	exitDevice
+)
+
+// exitInfo explains a code.
+type exitInfo struct {
+	code exitCode
+	name string
+	text string
+}
+
+func exitCodes() []exitInfo {
+	return []exitInfo{
+		{exitOK, "ok", "the command did what it says"},
+		{exitFailure, "failure", "something went wrong that has no code of its own"},
+		{exitUsage, "usage", "unknown command or flag, missing or malformed argument; nothing was changed"},
+		{exitPermission, "permission", "root is needed (CAP_NET_ADMIN, CAP_BPF); nothing was changed"},
+		{exitUnsupported, "unsupported", "the machine lacks something: kernel BTF, a bpf file system, nft(8)"},
+		{exitNoDaemon, "no-daemon", "no `nft-offload run` in this network namespace"},
+		{exitRunning, "running", "another `nft-offload run` holds this network namespace"},
+		{exitRuleset, "ruleset", "the ruleset was refused, by nft or because it cannot be lowered; the live ruleset is as it was"},
+		{exitDevice, "device", "a device named on the command line does not exist or cannot be used as asked"},
+	}
+}
+
+// codedError carries the exit code beside the cause.
+type codedError struct {
+	code exitCode
+	err  error
+}
+
+func (e *codedError) Error() string { return e.err.Error() }
+func (e *codedError) Unwrap() error { return e.err }
+
+func withCode(code exitCode, err error) error { return &codedError{code, err} }
+
+// codeOf finds the exit code of an error.
+func codeOf(err error) exitCode {
+	var (
+		coded       *codedError
+		device      *engine.DeviceError
+		noDevice    *nft.DeviceError
+		refused     *nft.Error
+		source      *nft.SourceError
+		unsupported *nft.UnsupportedError
+		mark        *nft.MarkError
+		path        *fs.PathError
+	)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &coded):
+		return coded.code
+	case errors.Is(err, nft.ErrPermission), errors.Is(err, os.ErrPermission):
+		return exitPermission
+	case errors.Is(err, nft.ErrNotInstalled), errors.Is(err, datapath.ErrNoBTF), errors.Is(err, datapath.ErrNoBPFFS):
+		return exitUnsupported
+	case errors.Is(err, api.ErrNoDaemon):
+		return exitNoDaemon
+	case errors.As(err, &device), errors.As(err, &noDevice):
+		return exitDevice
+	case errors.As(err, &refused), errors.As(err, &source), errors.As(err, &unsupported), errors.As(err, &mark):
+		return exitRuleset
+	case errors.As(err, &path) && errors.Is(err, unix.ENOENT):
+		return exitUsage // a file that the user named
+	}
+	return exitFailure
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// run runs the command of the environment and returns the exit code. The error is one line on stderr.
+func run(e *env) int {
+	if e.stop != nil {
+		defer e.stop()
+	}
+	root := rootCommand(e)
+	root.SetArgs(e.args)
+	root.SetIn(e.stdin)
+	root.SetOut(e.stdout)
+	root.SetErr(e.stderr)
+	err := root.ExecuteContext(e.ctx)
+	code := codeOf(err)
+	if err != nil && !errors.Is(err, errSilent) {
+		fmt.Fprintf(e.stderr, "nft-offload: %s\n", oneLine(err))
+	}
+	return int(code)
+}
+
+// errSilent ends a command whose output already says what is wrong.
+var errSilent = errors.New("already said")
+
+// oneLine renders an error on one line, a joined one too.
+func oneLine(err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+}
+
+// usage marks an error as the caller's mistake.
+func usage(format string, args ...any) error {
+	return withCode(exitUsage, fmt.Errorf(format, args...))
+}
+
+func rootCommand(e *env) *cobra.Command {
+	var netns string
+	root := &cobra.Command{
+		Use:   "nft-offload",
+		Short: "carry established flows of an nftables router past the slow path",
+		Long: `nft-offload watches what the kernel does with the packets of a flow that the
+ruleset hands to "flow add", and does the same to the next ones in eBPF at XDP or
+tc. nftables stays the only configuration.`,
+		Example: `  nft-offload load examples/router.nft
+  nft-offload run
+  nft-offload status`,
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if netns == "" {
+				return nil
+			}
+			return e.enter(namespacePath(netns))
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.PersistentFlags().StringVar(&netns, "netns", "", "work in this network namespace: a `NAME` of ip-netns(8) or a path")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usage("%w; see `%s --help`", err, c.CommandPath())
+	})
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(commands(e)...)
+	for _, c := range root.Commands() {
+		strictArgs(c)
+	}
+	root.Args = func(c *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usage("there is no command %q; see `nft-offload --help`", args[0])
+		}
+		return nil
+	}
+	return root
+}
+
+// commands are all commands, in the order of their names.
+func commands(e *env) []*cobra.Command {
+	return []*cobra.Command{
+		disableCommand(e), enableCommand(e), exitCodesCommand(e), flowsCommand(e), loadCommand(e), runCommand(e),
+		statusCommand(e), versionCommand(e), withdrawCommand(e),
+	}
+}
+
+// strictArgs gives errors about the number of arguments the exit code for usage.
+func strictArgs(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usage("%w; see `%s --help`", err, c.CommandPath())
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		strictArgs(sub)
+	}
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nft-offload/nft-offload/internal/datapath"
+	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/packet"
+)
+
+// fastPath is the datapath as the engine wants it.
+type fastPath struct {
+	d *datapath.Datapath
+	// Bump may come from another goroutine; of all other methods only Apply starts generations too.
+	mu sync.Mutex
+}
+
+func (f *fastPath) Bump() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.d.Bump()
+}
+
+func (f *fastPath) Apply(devices []engine.Device) ([]engine.Refusal, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	want := make([]datapath.Device, 0, len(devices))
+	hooks := map[string]engine.Hook{}
+	for _, d := range devices {
+		hooks[d.Name] = d.Hook
+		want = append(want, datapath.Device{
+			Ifindex: d.Ifindex, Name: d.Name, Hook: datapathHook(d.Hook), XDPTarget: d.XDPTarget,
+			PartialChecksums: d.PartialChecksums, Labels: d.Labels, Flowtable: d.Flowtable,
+		})
+	}
+	var refusals []engine.Refusal
+	var others []error
+	for _, err := range flatten(f.d.Apply(want)) {
+		var a *datapath.AttachError
+		if !errors.As(err, &a) {
+			others = append(others, err)
+			continue
+		}
+		refusals = append(refusals, engine.Refusal{
+			Device: a.Device, Hook: hooks[a.Device], Err: err,
+			Busy: errors.Is(err, datapath.ErrBusy), Gone: errors.Is(err, unix.ENODEV),
+		})
+	}
+	return refusals, errors.Join(others...)
+}
+
+// flatten returns the parts of a joined error.
+func flatten(err error) []error {
+	if err == nil {
+		return nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // the outermost error itself is meant
+	if !ok {
+		return []error{err}
+	}
+	var out []error
+	for _, e := range joined.Unwrap() {
+		out = append(out, flatten(e)...)
+	}
+	return out
+}
+
+func datapathHook(h engine.Hook) datapath.Hook {
+	if h == engine.XDP {
+		return datapath.HookXDP
+	}
+	return datapath.HookTC
+}
+
+func engineHook(h datapath.Hook) engine.Hook {
+	if h == datapath.HookXDP {
+		return engine.XDP
+	}
+	return engine.TC
+}
+
+func (f *fastPath) Sweep() (engine.Sweep, error) {
+	s, err := f.d.Sweep()
+	out := engine.Sweep{Entries: s.Entries, Deleted: s.Deleted, Live: make([]engine.Activity, 0, len(s.Live))}
+	for _, a := range s.Live {
+		out.Live = append(out.Live, engine.Activity{
+			Conntrack: a.Conntrack, Tuple: a.Tuple, Dead: a.State == datapath.StateDead, Idle: a.Idle, Bytes: a.Bytes,
+		})
+	}
+	return out, err
+}
+
+func (f *fastPath) Stats() (engine.Stats, error) {
+	s, err := f.d.Stats()
+	out := engine.Stats{
+		Fast: map[engine.Hook]engine.Counter{}, Slow: engine.Counter(s.Slow), Reasons: []engine.Count{},
+		Flows: s.Flows, Ready: s.Ready, MaxFlows: s.MaxFlows, BytesPerFlow: s.BytesPerFlow,
+	}
+	for hook, c := range s.Fast {
+		out.Fast[engineHook(hook)] = engine.Counter(c)
+	}
+	for _, r := range datapath.Reasons() {
+		if c, ok := s.Reasons[r]; ok {
+			i := r.Info()
+			out.Reasons = append(out.Reasons, engine.Count{
+				Code: i.Code, Stage: stageName(i.Stage), Text: i.Text, Advice: i.Advice, Counter: engine.Counter(c),
+			})
+		}
+	}
+	return out, err
+}
+
+func stageName(s datapath.Stage) string {
+	switch s {
+	case datapath.StageFast:
+		return "fast"
+	case datapath.StagePacket:
+		return "packet"
+	case datapath.StageTable:
+		return "table"
+	default:
+		return "observe"
+	}
+}
+
+func (f *fastPath) Flows() ([]engine.Flow, error) {
+	flows, err := f.d.Flows()
+	out := make([]engine.Flow, 0, len(flows))
+	for _, l := range flows {
+		out = append(out, engine.Flow{
+			Proto: packet.ProtoName(l.Tuple.Proto), Src: l.Tuple.Src, Dst: l.Tuple.Dst, NATSrc: l.NAT.Src, NATDst: l.NAT.Dst,
+			InIndex: l.In, OutIndex: l.Out, DstMAC: l.DstMAC.String(), Hook: engineHook(l.Hook), State: l.State.String(),
+			Packets: l.Packets, Bytes: l.Bytes, Slow: l.Slow,
+			Age: engine.Seconds(l.Age), Idle: engine.Seconds(l.Idle), Lease: engine.Seconds(l.Lease),
+			MaxLen: l.MaxLen, Priority: l.Priority, Mark: l.Mark,
+		})
+	}
+	return out, err
+}
+
+// candidateRoom is how many candidates wait here; more wait in the ring buffer, and those that do not fit there ask
+// again.
+const candidateRoom = 1024
+
+// candidates reads the stream into a channel until the stream is closed by the function returned.
+func (f *fastPath) candidates(log *slog.Logger) (<-chan packet.Tuple, func() error, error) {
+	stream, err := f.d.Candidates()
+	if err != nil {
+		return nil, nil, err
+	}
+	out, done := make(chan packet.Tuple, candidateRoom), make(chan struct{})
+	go func() {
+		defer close(out)
+		for {
+			c, err := stream.Read()
+			if err != nil {
+				if !errors.Is(err, os.ErrClosed) {
+					log.Error("no new tcp connection becomes fast", "error", err)
+				}
+				return
+			}
+			select {
+			case out <- c.Orig:
+			case <-done:
+				return
+			}
+		}
+	}()
+	return out, func() error { close(done); return stream.Close() }, nil
+}

@@ -1,0 +1,128 @@
+package engine_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/engine/enginetest"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+func TestHookOfADevice(t *testing.T) {
+	no := engine.Reason{Code: "xdp-rxvlan-on", Text: "zz0 takes tags off"}
+	for _, c := range []struct {
+		name   string
+		link   engine.Link
+		choice engine.Hook
+		hook   engine.Hook
+		code   engine.Code
+	}{
+		{"physical", enginetest.NIC("zz0"), "", engine.XDP, ""},
+		{"physical asked for tc", enginetest.NIC("zz0"), engine.TC, engine.TC, ""},
+		{"physical that cannot", with(enginetest.NIC("zz0"), func(l *engine.Link) { l.XDP = no }), "", engine.TC, "xdp-rxvlan-on"},
+		{"veth", enginetest.Veth("zz0"), "", engine.TC, engine.TCByDefault},
+		{"veth asked for xdp", enginetest.Veth("zz0"), engine.XDP, engine.XDP, ""},
+		{"switched off", enginetest.Veth("zz0"), engine.Off, engine.Off, engine.UserOff},
+		{"loopback", engine.Link{Name: "zz0", Ifindex: 1, Loopback: true}, "", engine.Off, engine.LoopbackDev},
+		{"tun", engine.Link{Name: "zz0", Kind: "tun"}, "", engine.Off, engine.NotEthernet},
+		{"ppp", engine.Link{Name: "zz0", Kind: "ppp"}, "", engine.Off, engine.NotEthernet},
+		{"bridge", engine.Link{Name: "zz0", Kind: "bridge", Ethernet: true}, "", engine.Off, engine.IsBridge},
+		{"vlan", engine.Link{Name: "zz0", Kind: "vlan", Ethernet: true}, "", engine.Off, engine.IsVLAN},
+		{"bond", engine.Link{Name: "zz0", Kind: "bond", Ethernet: true}, "", engine.Off, engine.IsBond},
+		{"macvlan", engine.Link{Name: "zz0", Kind: "macvlan", Ethernet: true}, "", engine.Off, engine.IsStacked},
+		{"bridge port", with(enginetest.Veth("zz0"), func(l *engine.Link) { l.Master, l.MasterKind = "br0", "bridge" }), "", engine.Off, engine.IsPort},
+		{"index of 25 bits", with(enginetest.Veth("zz0"), func(l *engine.Link) { l.Ifindex = 1 << 24 }), "", engine.Off, engine.BigIfindex},
+		{"foreign filter", with(enginetest.Veth("zz0"), func(l *engine.Link) { l.Filters = []string{"tcx ingress program x"} }), "", engine.Off, engine.ForeignFilter},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.link.Ifindex == 0 {
+				c.link.Ifindex = 5
+			}
+			choices := engine.Choices{}
+			if c.choice != "" {
+				choices["zz0"] = c.choice
+			}
+			ds, err := engine.Check(engine.View{Ruleset: flowtable("zz0"), Links: []engine.Link{c.link}}, choices)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(ds) != 1 || ds[0].Hook != c.hook || ds[0].Reason.Code != c.code {
+				t.Errorf("decided %+v, want hook %s, code %q", ds, c.hook, c.code)
+			}
+			if c.code != "" && !strings.Contains(ds[0].Reason.Error(), "zz0") {
+				t.Errorf("reason %q names nothing", ds[0].Reason.Error())
+			}
+		})
+	}
+}
+
+func with(l engine.Link, f func(*engine.Link)) engine.Link {
+	f(&l)
+	return l
+}
+
+func TestChainOnTheDeviceKeepsItOffAndIsNamed(t *testing.T) {
+	r := flowtable("zz0")
+	r.Chains = []ruleset.Chain{{Family: "netdev", Table: "guard", Name: "in", Hook: "ingress", Devices: []string{"zz0"}, Rules: 1}}
+	ds, err := engine.Check(engine.View{Ruleset: r, Links: []engine.Link{with(enginetest.NIC("zz0"), func(l *engine.Link) { l.Ifindex = 5 })}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ds[0].Hook != engine.Off || ds[0].Reason.Code != engine.DeviceChain || !strings.Contains(ds[0].Reason.Text, "netdev guard in") {
+		t.Errorf("decided %+v", ds[0])
+	}
+}
+
+func TestChoiceThatCannotBeHonoredIsAnError(t *testing.T) {
+	foreign := engine.Reason{Code: "xdp-foreign-program", Text: "zz0 runs an XDP program of somebody else"}
+	for name, c := range map[string]struct {
+		link   engine.Link
+		choice string
+		code   engine.Code
+	}{
+		"xdp with a foreign program": {with(enginetest.NIC("zz0"), func(l *engine.Link) { l.XDP = foreign }), "zz0=xdp", "xdp-foreign-program"},
+		"tc on a bridge port":        {with(enginetest.Veth("zz0"), func(l *engine.Link) { l.Master, l.MasterKind = "br0", "bridge" }), "zz0=tc", engine.IsPort},
+		"unknown device":             {enginetest.NIC("zz0"), "e=off", engine.NoDevice},
+	} {
+		t.Run(name, func(t *testing.T) {
+			choices := engine.Choices{}
+			if err := choices.Set(c.choice); err != nil {
+				t.Fatal(err)
+			}
+			c.link.Ifindex = 5
+			_, err := engine.Check(engine.View{Ruleset: flowtable("zz0"), Links: []engine.Link{c.link}}, choices)
+			var refused *engine.DeviceError
+			if !errors.As(err, &refused) || refused.Reason.Code != c.code || !strings.Contains(err.Error(), "--device "+c.choice) {
+				t.Errorf("error %v, want code %s", err, c.code)
+			}
+		})
+	}
+}
+
+func TestChoicesThatAreNone(t *testing.T) {
+	for _, s := range []string{"", "eth0", "=xdp", "eth0=", "eth0=hw"} {
+		if err := (engine.Choices{}).Set(s); err == nil {
+			t.Errorf("%q was accepted", s)
+		}
+	}
+}
+
+func TestFiltersThatAreNone(t *testing.T) {
+	for _, f := range [][4]string{{"10.0.0"}, {"", "x"}, {"", "", "0"}, {"", "", "65536"}, {"", "", "80x"}, {"", "", "", "icmp"}} {
+		if _, err := engine.ParseFilter(f[0], f[1], f[2], f[3]); err == nil {
+			t.Errorf("%q was accepted", f)
+		}
+	}
+}
+
+func TestCodesAreUniqueAndExplained(t *testing.T) {
+	seen := map[engine.Code]bool{}
+	for _, c := range engine.Codes() {
+		if seen[c.Code] || c.Text == "" {
+			t.Errorf("code %q: twice, or without a text", c.Code)
+		}
+		seen[c.Code] = true
+	}
+}

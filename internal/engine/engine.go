@@ -1,0 +1,328 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nft-offload/nft-offload/internal/packet"
+)
+
+// sweepEvery is the rhythm of the sweeps; the datapath's limits (dead entries rest a second) go with it.
+const sweepEvery = time.Second
+
+// ErrMark says that the ruleset now uses another conntrack mark bit than the datapath was opened with. Open it again.
+var ErrMark = errors.New("the ruleset was lowered with another mark bit")
+
+// Config is what an engine runs on.
+type Config struct {
+	Source     Source
+	Links      Links
+	Datapath   Datapath
+	Conntrack  Conntrack
+	Candidates <-chan packet.Tuple // TCP connections that wait for BE_LIBERAL, either direction
+	Choices    Choices
+	Identity   Identity
+	Settings   Settings
+	Since      time.Time
+	Mark       uint32 // the mark bit the datapath was opened with
+	Log        *slog.Logger
+}
+
+// Engine keeps one datapath in step with one network namespace. Make it with New, then Run it once.
+type Engine struct {
+	cfg      Config
+	problems problems
+	bumper   *bumper
+	reader   *reader
+	care     *care
+	work     chan tasks
+	calls    chan func()
+	gone     chan uint32 // devices that went away
+	ready    chan struct{}
+	done     chan struct{}
+
+	// Owned by the goroutine of Run.
+	view      View
+	decisions []Decision
+	applied   []Device
+	stale     bool              // the same devices must be applied again
+	refused   map[uint32]Reason // where XDP failed, by ifindex
+	sweep     SweepInfo
+	said      map[string]string // what the log says of each device
+	idle      bool              // there is no flowtable, and the log says so
+}
+
+// New makes an engine. Nothing happens before Run.
+func New(cfg Config) *Engine {
+	e := &Engine{
+		cfg: cfg, care: newCare(time.Duration(cfg.Settings.Lease)), work: make(chan tasks, 1),
+		calls: make(chan func()), gone: make(chan uint32, 64), ready: make(chan struct{}), done: make(chan struct{}),
+		refused: map[uint32]Reason{}, said: map[string]string{},
+	}
+	e.bumper = newBumper(cfg.Datapath.Bump, e.problem)
+	e.reader = newReader(cfg.Source, cfg.Links, e.problem)
+	return e
+}
+
+// Check tells what would be decided of this view: an error where a device that the user named cannot be used as
+// asked. It changes nothing.
+func Check(v View, choices Choices) ([]Decision, error) {
+	ds := decide(v, choices, nil)
+	return ds, check(v, choices, ds)
+}
+
+// Mark is the conntrack mark bit that a view's ruleset was lowered with; 0 for labels.
+func (v View) Mark() uint32 { return mark(v.Ruleset) }
+
+// Ready is closed when the devices of the first reading have been applied.
+func (e *Engine) Ready() <-chan struct{} { return e.ready }
+
+// Run works until the context ends, which is no error. It must be called from a thread in the datapath's network
+// namespace, to which the caller has locked its goroutine where the process has several. When it returns, what is
+// attached is still attached.
+func (e *Engine) Run(ctx context.Context) error {
+	defer close(e.done)
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+
+	// Watching begins before the first reading, so nothing can fall between.
+	rules, err := e.cfg.Source.Watch(ctx)
+	if err != nil {
+		return fmt.Errorf("watch ruleset: %w", err)
+	}
+	links, err := e.cfg.Links.Watch(ctx)
+	if err != nil {
+		return fmt.Errorf("watch network: %w", err)
+	}
+	v, err := Read(ctx, e.cfg.Source, e.cfg.Links)
+	if err != nil {
+		return err
+	}
+	if err := e.start(v); err != nil {
+		return err
+	}
+	close(e.ready)
+
+	wg.Go(func() { watch(ctx, "ruleset", e.cfg.Source.Watch, rules, e.changed, e.problem) })
+	wg.Go(func() { watch(ctx, "network", e.cfg.Links.Watch, links, e.changed, e.problem) })
+	wg.Go(func() { e.bumper.run(ctx) })
+	wg.Go(func() { e.reader.run(ctx) })
+	for _, w := range careWorkers(ctx, e.cfg.Conntrack, e.cfg.Candidates, e.work, e.problem) {
+		wg.Go(w)
+	}
+	err = e.loop(ctx)
+	// Connections that were carried stay liberal, and conntrack's view of them frozen: nothing of it may be left
+	// that shortens their timeout or hides their end.
+	e.release()
+	return err
+}
+
+func (e *Engine) start(v View) error {
+	if m := v.Mark(); m != e.cfg.Mark {
+		return fmt.Errorf("%w: %#x", ErrMark, m)
+	}
+	if _, err := Check(v, e.cfg.Choices); err != nil {
+		return err
+	}
+	e.reconcile(v)
+	for _, d := range e.decisions {
+		if d.Asked && d.Hook == Off && e.cfg.Choices[d.Name] != Off {
+			return &DeviceError{d.Name, d.Reason}
+		}
+	}
+	return nil
+}
+
+func (e *Engine) loop(ctx context.Context) error {
+	sweeps := time.NewTicker(sweepEvery)
+	defer sweeps.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case v := <-e.reader.views:
+			if m := v.Mark(); m != e.cfg.Mark {
+				return fmt.Errorf("%w: %#x", ErrMark, m)
+			}
+			e.reconcile(v)
+		case i := <-e.gone:
+			e.forget(i)
+		case <-sweeps.C:
+			e.sweepOnce()
+		case f := <-e.calls:
+			f()
+		}
+	}
+}
+
+// changed takes a change from a watch: first of all the flows, then the reading.
+func (e *Engine) changed(c Change) {
+	e.bumper.request(c.What)
+	e.cfg.Log.Debug("changed", "what", c.What)
+	if c.Gone != 0 {
+		select {
+		case e.gone <- c.Gone:
+		case <-e.done:
+		}
+	}
+	if c.Reread {
+		e.reader.request()
+	}
+}
+
+// forget drops what was known of a device: another one may have its number now.
+func (e *Engine) forget(ifindex uint32) {
+	delete(e.refused, ifindex)
+	if slices.ContainsFunc(e.applied, func(d Device) bool { return d.Ifindex == ifindex }) {
+		e.stale = true
+		e.reader.request()
+	}
+}
+
+// reconcile decides and applies.
+func (e *Engine) reconcile(v View) {
+	e.view = v
+	e.decisions = decide(v, e.cfg.Choices, e.refused)
+	e.apply()
+	e.report()
+}
+
+func (e *Engine) apply() {
+	want := wanted(e.decisions)
+	if !e.stale && e.applied != nil && slices.Equal(want, e.applied) {
+		return
+	}
+	refusals, err := e.cfg.Datapath.Apply(want)
+	retry := false
+	for _, r := range refusals {
+		retry = e.refuse(r) || retry
+	}
+	if retry {
+		// Where XDP failed, tc may do.
+		e.decisions = decide(e.view, e.cfg.Choices, e.refused)
+		want = wanted(e.decisions)
+		var more []Refusal
+		more, err = e.cfg.Datapath.Apply(want)
+		for _, r := range more {
+			e.refuse(r)
+		}
+		refusals = more
+	}
+	if err != nil {
+		e.problem("apply", err)
+	}
+	e.stale = err != nil
+	e.applied = slices.DeleteFunc(slices.Clone(want), func(d Device) bool {
+		return slices.ContainsFunc(refusals, func(r Refusal) bool { return r.Device == d.Name })
+	})
+	if e.applied == nil {
+		e.applied = []Device{}
+	}
+	e.bumper.request("devices applied")
+}
+
+// refuse records that a device could not be attached to, and reports whether tc is worth a try there.
+func (e *Engine) refuse(r Refusal) bool {
+	i := slices.IndexFunc(e.decisions, func(d Decision) bool { return d.Name == r.Device })
+	if i < 0 {
+		e.problem("apply to "+r.Device, r.Err)
+		return false
+	}
+	d := &e.decisions[i]
+	reason := Reason{AttachFailed, fmt.Sprintf("cannot attach to %s: %v", r.Device, r.Err), "see `nft-offload status` and the kernel log"}
+	switch {
+	case r.Gone:
+		reason = Reason{NoDevice, fmt.Sprintf("%s went away", r.Device), "it is taken up when it appears"}
+	case r.Busy:
+		reason = Reason{XDPBusy, fmt.Sprintf("%s runs an XDP program of somebody else", r.Device), fmt.Sprintf("ip link set dev %s xdp off, or use the tc hook", r.Device)}
+	}
+	retry := r.Hook == XDP && !r.Gone && e.cfg.Choices[r.Device] != XDP
+	if retry {
+		e.refused[d.Ifindex] = reason
+	}
+	d.Hook, d.Reason = Off, reason
+	return retry
+}
+
+// report logs what is new about devices.
+func (e *Engine) report() {
+	now := map[string]string{}
+	for _, d := range e.decisions {
+		line := string(d.Hook)
+		if !d.Reason.OK() {
+			line += ": " + d.Reason.Error()
+		}
+		now[d.Name] = line
+		if e.said[d.Name] != line {
+			attrs := []any{"device", d.Name, "hook", d.Hook}
+			if !d.Reason.OK() {
+				attrs = append(attrs, "code", d.Reason.Code, "reason", d.Reason.Error())
+			}
+			e.cfg.Log.Info("device", attrs...)
+		}
+	}
+	for name := range e.said {
+		if _, ok := now[name]; !ok {
+			e.cfg.Log.Info("device left", "device", name)
+		}
+	}
+	if empty := len(now) == 0; empty != e.idle {
+		e.idle = empty
+		if empty {
+			e.cfg.Log.Warn("the ruleset has no flowtable, so there is nothing to carry: write `flow add` rules, or run `nft-offload enable DEVICE DEVICE`")
+		}
+	}
+	e.said = now
+}
+
+func (e *Engine) sweepOnce() {
+	begin := time.Now()
+	s, err := e.cfg.Datapath.Sweep()
+	if err != nil {
+		e.problem("sweep", err)
+		return
+	}
+	e.sweep = SweepInfo{Entries: s.Entries, Deleted: s.Deleted, Took: Seconds(time.Since(begin))}
+	t := e.care.sweep(s.Live)
+	if len(t.liberal)+len(t.restore) == 0 {
+		return
+	}
+	select {
+	case e.work <- t:
+	default:
+		// Conntrack is slower than the sweeps.
+		e.care.again(t)
+	}
+}
+
+// release clears, one last time, the flags of every connection in the table.
+func (e *Engine) release() {
+	s, err := e.cfg.Datapath.Sweep()
+	if err != nil {
+		e.problem("sweep", err)
+		return
+	}
+	seen := map[uint64]bool{}
+	var conns []packet.Tuple
+	for _, a := range s.Live {
+		if a.Tuple.Proto == packet.TCP && a.Bytes > 0 && !seen[a.Conntrack] {
+			seen[a.Conntrack] = true
+			conns = append(conns, a.Tuple)
+		}
+	}
+	tasks{liberal: conns}.do(context.Background(), e.cfg.Conntrack, e.problem)
+}
+
+// problem logs what went wrong and keeps it for the status. Any goroutine may call it.
+func (e *Engine) problem(what string, err error) {
+	if e.problems.add(fmt.Sprintf("%s: %v", what, err)) {
+		e.cfg.Log.Error(what, "error", err)
+	}
+}

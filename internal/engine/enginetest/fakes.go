@@ -1,0 +1,308 @@
+// Package enginetest has stateful fakes of what the engine runs on: a machine whose ruleset and devices a test changes,
+// a datapath that keeps what it was given, a conntrack table that remembers what was done to it. Their String methods
+// print the state as a person would write it.
+package enginetest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+// Machine is a ruleset and devices. Every change is announced to those who watch.
+type Machine struct {
+	mu       sync.Mutex
+	rules    ruleset.Ruleset
+	links    map[string]engine.Link
+	next     uint32
+	reads    int
+	failing  error
+	watchers map[chan engine.Change]bool
+}
+
+// NewMachine returns a machine with no ruleset and no devices.
+func NewMachine() *Machine {
+	return &Machine{links: map[string]engine.Link{}, next: 2, watchers: map[chan engine.Change]bool{}}
+}
+
+// Veth is a device that can do everything, as engine sees a veth in a namespace.
+func Veth(name string) engine.Link {
+	return engine.Link{Name: name, Kind: "veth", Driver: "veth", Ethernet: true}
+}
+
+// NIC is a physical device that can do everything.
+func NIC(name string) engine.Link {
+	return engine.Link{Name: name, Driver: "ixgbe", Ethernet: true, Physical: true}
+}
+
+// AddLink adds a device with the next free index, which is returned.
+func (m *Machine) AddLink(l engine.Link) uint32 {
+	m.mu.Lock()
+	if l.Ifindex == 0 {
+		l.Ifindex = m.next
+		m.next++
+	}
+	m.links[l.Name] = l
+	m.mu.Unlock()
+	m.Announce(engine.Change{What: "link " + l.Name + " new", Reread: true})
+	return l.Ifindex
+}
+
+// RemoveLink takes a device away.
+func (m *Machine) RemoveLink(name string) {
+	m.mu.Lock()
+	l := m.links[name]
+	delete(m.links, name)
+	m.mu.Unlock()
+	m.Announce(engine.Change{What: "link " + name + " removed", Reread: true, Gone: l.Ifindex})
+}
+
+// ChangeLink changes a device.
+func (m *Machine) ChangeLink(name string, f func(*engine.Link)) {
+	m.mu.Lock()
+	l := m.links[name]
+	f(&l)
+	m.links[name] = l
+	m.mu.Unlock()
+	m.Announce(engine.Change{What: "link " + name + " changed", Reread: true})
+}
+
+// SetRules replaces the ruleset.
+func (m *Machine) SetRules(r ruleset.Ruleset) {
+	m.mu.Lock()
+	m.rules = r
+	m.mu.Unlock()
+	m.Announce(engine.Change{What: "ruleset", Reread: true})
+}
+
+// Announce tells the watchers of a change that the test made up.
+func (m *Machine) Announce(c engine.Change) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for w := range m.watchers {
+		w <- c // has room for what a test announces
+	}
+}
+
+// BreakWatches ends all watches, as an overrun socket that cannot be recovered would.
+func (m *Machine) BreakWatches() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for w := range m.watchers {
+		close(w)
+		delete(m.watchers, w)
+	}
+}
+
+// FailReads makes reading the ruleset fail until it is called with nil.
+func (m *Machine) FailReads(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failing = err
+}
+
+// Reads counts the readings of the ruleset.
+func (m *Machine) Reads() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.reads
+}
+
+func (m *Machine) watch(ctx context.Context) (<-chan engine.Change, error) {
+	const room = 1 << 16
+	w := make(chan engine.Change, room)
+	m.mu.Lock()
+	m.watchers[w] = true
+	m.mu.Unlock()
+	context.AfterFunc(ctx, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.watchers[w] {
+			close(w)
+			delete(m.watchers, w)
+		}
+	})
+	return w, nil
+}
+
+// Source returns the machine's ruleset.
+func (m *Machine) Source() engine.Source { return source{m} }
+
+// Links returns the machine's devices.
+func (m *Machine) Links() engine.Links { return links{m} }
+
+type source struct{ m *Machine }
+
+func (s source) Read(context.Context) (ruleset.Ruleset, error) {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	s.m.reads++
+	return s.m.rules, s.m.failing
+}
+
+// Watch of the ruleset hears of everything; that is more than a kernel says, and does no harm.
+func (s source) Watch(ctx context.Context) (<-chan engine.Change, error) { return s.m.watch(ctx) }
+
+type links struct{ m *Machine }
+
+func (l links) Devices(context.Context) ([]engine.Link, error) {
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	out := slices.Collect(maps.Values(l.m.links))
+	slices.SortFunc(out, func(a, b engine.Link) int { return int(a.Ifindex) - int(b.Ifindex) })
+	return out, nil
+}
+
+// Watch of the devices never says anything: Source's does.
+func (l links) Watch(ctx context.Context) (<-chan engine.Change, error) {
+	w := make(chan engine.Change)
+	context.AfterFunc(ctx, func() { close(w) })
+	return w, nil
+}
+
+// Datapath keeps devices and flows.
+type Datapath struct {
+	mu      sync.Mutex
+	devices []engine.Device
+	applies int
+	bumps   []time.Time
+	live    []engine.Activity
+	refuse  map[string]engine.Refusal // by device and hook
+}
+
+// NewDatapath returns a datapath on no device.
+func NewDatapath() *Datapath { return &Datapath{refuse: map[string]engine.Refusal{}} }
+
+// Refuse makes attaching to a device at a hook fail.
+func (d *Datapath) Refuse(device string, hook engine.Hook, r engine.Refusal) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r.Device, r.Hook = device, hook
+	d.refuse[device+" "+string(hook)] = r
+}
+
+// Apply keeps the devices that it does not refuse.
+func (d *Datapath) Apply(devices []engine.Device) ([]engine.Refusal, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.applies++
+	d.devices = nil
+	var refusals []engine.Refusal
+	for _, dev := range devices {
+		if r, ok := d.refuse[dev.Name+" "+string(dev.Hook)]; ok {
+			refusals = append(refusals, r)
+			continue
+		}
+		d.devices = append(d.devices, dev)
+	}
+	return refusals, nil
+}
+
+// Bump remembers when.
+func (d *Datapath) Bump() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.bumps = append(d.bumps, time.Now())
+	return nil
+}
+
+// SetLive sets what sweeps find.
+func (d *Datapath) SetLive(live ...engine.Activity) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.live = live
+}
+
+// Sweep returns what SetLive set.
+func (d *Datapath) Sweep() (engine.Sweep, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return engine.Sweep{Entries: len(d.live), Live: slices.Clone(d.live)}, nil
+}
+
+// Stats counts the live directions.
+func (d *Datapath) Stats() (engine.Stats, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return engine.Stats{Flows: len(d.live)}, nil
+}
+
+// Flows lists the live directions, untranslated.
+func (d *Datapath) Flows() ([]engine.Flow, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []engine.Flow
+	for _, a := range d.live {
+		out = append(out, engine.Flow{
+			Proto: packet.ProtoName(a.Tuple.Proto), Src: a.Tuple.Src, Dst: a.Tuple.Dst, NATSrc: a.Tuple.Src,
+			NATDst: a.Tuple.Dst, Bytes: a.Bytes, InIndex: 2, OutIndex: 3,
+		})
+	}
+	return out, nil
+}
+
+// Bumps returns when generations began.
+func (d *Datapath) Bumps() []time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.bumps)
+}
+
+// Applies counts Apply.
+func (d *Datapath) Applies() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.applies
+}
+
+// String prints a line for each device: "2 r0 tc".
+func (d *Datapath) String() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var b strings.Builder
+	for _, dev := range d.devices {
+		fmt.Fprintf(&b, "%d %s %s\n", dev.Ifindex, dev.Name, dev.Hook)
+	}
+	return b.String()
+}
+
+// Conntrack remembers what was done, in order.
+type Conntrack struct {
+	mu  sync.Mutex
+	did []string
+}
+
+// SetLiberal writes "liberal TUPLE" for each connection.
+func (c *Conntrack) SetLiberal(conns []packet.Tuple) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range conns {
+		c.did = append(c.did, "liberal "+t.String())
+	}
+	return nil
+}
+
+// RestoreTimeout writes "restore TUPLE".
+func (c *Conntrack) RestoreTimeout(conn packet.Tuple, _ time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.did = append(c.did, "restore "+conn.String())
+	return nil
+}
+
+// Take returns what was done since the last call, a line each.
+func (c *Conntrack) Take() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := strings.Join(c.did, "\n")
+	c.did = nil
+	return s
+}

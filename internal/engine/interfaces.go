@@ -1,0 +1,45 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+// Source is the machine's ruleset. Its methods may be called from any goroutine.
+type Source interface {
+	Read(ctx context.Context) (ruleset.Ruleset, error)
+	// Watch reports changes from the moment it returns until the context ends. A channel that closes before is a
+	// watch that failed.
+	Watch(ctx context.Context) (<-chan Change, error)
+}
+
+// Links is the machine's network devices and everything routing depends on. Its methods may be called from any
+// goroutine.
+type Links interface {
+	Devices(ctx context.Context) ([]Link, error)
+	Watch(ctx context.Context) (<-chan Change, error) // as Source.Watch
+}
+
+// Datapath is the fast path. One goroutine calls its methods, except Bump, which may run beside Sweep, Stats and
+// Flows.
+type Datapath interface {
+	// Apply makes exactly these devices run. Devices it cannot attach come back as refusals; the others run.
+	Apply(devices []Device) ([]Refusal, error)
+	Bump() error
+	Sweep() (Sweep, error)
+	Stats() (Stats, error)
+	Flows() ([]Flow, error)
+}
+
+// Conntrack is the care for connections of which the kernel sees only a sample. Its methods may be called from any
+// goroutine. Connections that are gone, or that the kernel's own flowtable looks after, are no errors.
+type Conntrack interface {
+	// SetLiberal makes the kernel accept the sample and clears what would freeze; either direction names the
+	// connection. It is repeated after every GiB.
+	SetLiberal(conns []packet.Tuple) error
+	// RestoreTimeout gives a connection that fell idle the timeout it would have without the fast path.
+	RestoreTimeout(conn packet.Tuple, idle time.Duration) error
+}

@@ -1,0 +1,119 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Between two readings of the machine at least this much time passes, and at least ten times what the last reading
+// took: a ruleset with large sets takes a second to list, and its elements may change all the time.
+const (
+	readGap      = 100 * time.Millisecond
+	readGapTimes = 10
+	// readTries bounds one reading; the next change or this timeout starts another.
+	readTimeout = 30 * time.Second
+	readRetry   = 2 * time.Second
+)
+
+// Read makes one reading of the machine.
+func Read(ctx context.Context, s Source, l Links) (View, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	r, err := s.Read(ctx)
+	if err != nil {
+		return View{}, fmt.Errorf("read ruleset: %w", err)
+	}
+	links, err := l.Devices(ctx)
+	if err != nil {
+		return View{}, fmt.Errorf("read devices: %w", err)
+	}
+	return View{Ruleset: r, Links: links}, nil
+}
+
+// reader reads the machine when asked. A request that comes while it reads is served by another reading afterwards,
+// since this one may have missed what the request is about.
+type reader struct {
+	source Source
+	links  Links
+	ask    chan struct{} // room for one
+	views  chan View
+	log    func(string, error)
+}
+
+func newReader(s Source, l Links, log func(string, error)) *reader {
+	return &reader{source: s, links: l, ask: make(chan struct{}, 1), views: make(chan View), log: log}
+}
+
+func (r *reader) request() {
+	select {
+	case r.ask <- struct{}{}:
+	default:
+	}
+}
+
+func (r *reader) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.ask:
+		}
+		begin := time.Now()
+		gap := readGap
+		v, err := Read(ctx, r.source, r.links)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			r.log("read the machine", err)
+			r.request()
+			gap = readRetry
+		default:
+			gap = max(gap, readGapTimes*time.Since(begin))
+			select {
+			case <-ctx.Done():
+				return
+			case r.views <- v:
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(gap):
+		}
+	}
+}
+
+// errWatchEnded is a watch whose channel closed.
+var errWatchEnded = errors.New("the watch ended")
+
+// watch passes changes on for as long as the context lives. A watch that fails is started again, and since changes
+// were missed meanwhile, that is a change too.
+func watch(ctx context.Context, name string, start func(context.Context) (<-chan Change, error), first <-chan Change, deliver func(Change), log func(string, error)) {
+	ch := first
+	for {
+		for c := range ch {
+			deliver(c)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		log("watch "+name, errWatchEnded)
+		deliver(Change{What: name + " watch lost", Reread: true})
+		for ch = nil; ch == nil; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(readRetry):
+			}
+			var err error
+			if ch, err = start(ctx); err != nil {
+				log("watch "+name, err)
+				ch = nil
+			}
+		}
+		deliver(Change{What: name + " watched again", Reread: true})
+	}
+}

@@ -1,0 +1,105 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+// Hook is where a device's packets are looked up.
+type Hook string
+
+// The hooks. Off is a device that the user or a reason keeps on the slow path.
+const (
+	Off Hook = "off"
+	TC  Hook = "tc"
+	XDP Hook = "xdp"
+)
+
+// Choices are what the user said about devices, by name. A device without a choice is decided by the engine.
+type Choices map[string]Hook
+
+// Set reads one choice, "eth0=xdp".
+func (c Choices) Set(s string) error {
+	name, hook, ok := strings.Cut(s, "=")
+	if !ok || name == "" {
+		return fmt.Errorf("%q is not DEVICE=HOOK, for example eth0=xdp", s)
+	}
+	switch h := Hook(hook); h {
+	case Off, TC, XDP:
+		c[name] = h
+		return nil
+	}
+	return fmt.Errorf("%q is not a hook: use xdp, tc or off", hook)
+}
+
+// Change is one thing that happened on the machine. Every change starts a new generation.
+type Change struct {
+	What string // for the log: "route 10.0.0.0/8 removed"
+	// Reread says that the ruleset or the devices may be other than they were; false for routes, rules, addresses
+	// and neighbors, which the datapath learns anew by itself.
+	Reread bool
+	// Gone is the ifindex of a device that went away; another may come back with the same number.
+	Gone uint32
+}
+
+// Link is a network device as far as the decision needs it.
+type Link struct {
+	Ifindex    uint32
+	Name       string
+	Kind       string // "veth", "bridge", "vlan", ...; empty for hardware and loopback
+	Driver     string
+	Loopback   bool
+	Ethernet   bool   // carries Ethernet frames
+	Physical   bool   // hardware is behind it
+	Master     string // bridge, bond or VRF it is a port of; empty for none
+	MasterKind string
+	// XDP is why native XDP may not look up frames that arrive here, XDPTarget why XDP redirects may not leave
+	// here. The zero Reason: they may.
+	XDP, XDPTarget Reason
+	// Filters are other people's tc filters and tcx programs, as text.
+	Filters []string
+}
+
+// Device is a device the datapath has to run on.
+type Device struct {
+	Ifindex uint32
+	Name    string
+	Hook    Hook // TC or XDP
+	// XDPTarget says that XDP redirects may leave here.
+	XDPTarget bool
+	// PartialChecksums says that frames seen by XDP may carry an unfinished checksum: a program and not a wire
+	// sends them.
+	PartialChecksums bool
+	// Labels are those of the lowered flowtables that list the device.
+	Labels ruleset.Labels
+	// Flowtable says that a flowtable of the kernel lists the device.
+	Flowtable bool
+}
+
+// Refusal is a device that the datapath could not attach to.
+type Refusal struct {
+	Device string
+	Hook   Hook // what was attempted
+	Busy   bool // somebody else's program is in the way
+	Gone   bool // no such device any more
+	Err    error
+}
+
+// Sweep is what one pass over the table found.
+type Sweep struct {
+	Entries, Deleted int
+	Live             []Activity
+}
+
+// Activity is one direction of a flow that is in the table.
+type Activity struct {
+	Conntrack uint64 // the same for both directions
+	Tuple     packet.Tuple
+	Dead      bool
+	Idle      time.Duration
+	Bytes     uint64 // carried by the fast path
+}

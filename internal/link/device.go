@@ -1,0 +1,165 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// Device is one network device and what stands on it.
+type Device struct {
+	Ifindex  uint32
+	Name     string
+	ARPHRD   uint16 // ARPHRD_ETHER is 1, ARPHRD_LOOPBACK 772, ARPHRD_PPP 512
+	Kind     string // "veth", "bridge", "vlan", ...; empty for hardware and loopback
+	Driver   string // "veth", "virtio_net", "ixgbe", ...; empty when the driver does not tell
+	Parent   string // bus device of hardware ("0000:01:00.0", "virtio0"); needs Linux 5.14
+	MAC      net.HardwareAddr
+	MTU      uint32
+	Up       bool // switched on (IFF_UP)
+	Running  bool // and has a carrier (IFF_RUNNING)
+	RxQueues uint32
+	Lower    uint32  // ifindex of the device below (vlan, macvlan) or of a veth's peer, when it is in this namespace
+	Master   *Upper  // bridge or bond this device is a port of
+	Uppers   []Upper // every device above, the master included, near ones first
+	XDP      XDPFeatures
+	// Programs and filters that are not ours.
+	ForeignXDP     []XDPProgram
+	ForeignFilters []Filter
+	Qdisc          Qdisc
+	// Features by the kernel's name; those the driver does not have are missing.
+	Features map[string]Feature
+}
+
+// Upper is a device that stands on another.
+type Upper struct {
+	Ifindex       uint32
+	Name          string
+	Kind          string
+	VLANFiltering bool // of a bridge
+}
+
+// Virtual reports whether no hardware is behind the device.
+func (d Device) Virtual() bool { return d.Parent == "" || d.Kind != "" }
+
+// Devices reads all devices of the namespace, lowest ifindex first. A device that goes away meanwhile is left out or
+// incomplete.
+func (h *Handle) Devices(ctx context.Context) ([]Device, error) {
+	links, err := readLinks(h.rt)
+	if err != nil {
+		return nil, err
+	}
+	qdiscs, err := readQdiscs(h.rt)
+	if err != nil {
+		return nil, err
+	}
+	features, err := h.xdpFeatures()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Device, 0, len(links))
+	for _, l := range links {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		d := l.device()
+		d.Driver = h.driver(l.name)
+		d.Features, _ = h.features(l.name) // a device without ethtool has none
+		d.Qdisc = qdiscs[l.ifindex].egress
+		d.Uppers = uppers(l, links)
+		if len(d.Uppers) > 0 && d.Uppers[0].Ifindex == l.master {
+			d.Master = &d.Uppers[0]
+		}
+		if bits, ok := features[l.ifindex]; ok {
+			d.XDP = XDPFeatures{Known: true, Bits: bits}
+		}
+		if d.ForeignFilters, err = h.filters(l.ifindex, qdiscs[l.ifindex].ingress); err != nil {
+			return nil, err
+		}
+		d.ForeignXDP = foreignXDP(l.xdp)
+		out = append(out, d)
+	}
+	slices.SortFunc(out, func(a, b Device) int { return int(a.Ifindex) - int(b.Ifindex) })
+	return out, h.addTCX(out)
+}
+
+func (l linkMsg) device() Device {
+	return Device{
+		Ifindex: l.ifindex, Name: l.name, ARPHRD: l.arphrd, Kind: l.kind, Parent: l.parent,
+		MAC: net.HardwareAddr(l.mac), MTU: l.mtu, Up: l.flags&unix.IFF_UP != 0, Running: l.flags&unix.IFF_RUNNING != 0,
+		RxQueues: l.rxQueues, Lower: l.lower,
+	}
+}
+
+// uppers walks up from a device: masters, and devices that name it as the one below them.
+func uppers(from linkMsg, links []linkMsg) []Upper {
+	var out []Upper
+	seen := map[uint32]bool{from.ifindex: true}
+	queue := []linkMsg{from}
+	for len(queue) > 0 {
+		l := queue[0]
+		queue = queue[1:]
+		above := func(master bool) {
+			for _, u := range links {
+				if seen[u.ifindex] || (u.ifindex == l.master) != master || !master && (u.lower != l.ifindex || !stacks(u.kind)) {
+					continue
+				}
+				seen[u.ifindex] = true
+				queue = append(queue, u)
+				out = append(out, Upper{Ifindex: u.ifindex, Name: u.name, Kind: u.kind, VLANFiltering: u.vlanFiltering})
+			}
+		}
+		above(true)
+		above(false)
+	}
+	return out
+}
+
+// stacks says for which kinds IFLA_LINK names the device below. For a veth it is the peer, for tunnels the device
+// that the outer packets happen to take.
+func stacks(kind string) bool {
+	switch kind {
+	case "vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec", "rmnet", "dsa":
+		return true
+	}
+	return false
+}
+
+// filters lists the foreign clsact and ingress filters of a device whose ingress qdisc is of the given kind.
+func (h *Handle) filters(ifindex uint32, ingress string) ([]Filter, error) {
+	var parents []uint32
+	switch ingress {
+	case "clsact":
+		parents = []uint32{tcClsactIngress, tcClsactEgress}
+	case "ingress":
+		parents = []uint32{tcIngress}
+	}
+	var out []Filter
+	for _, p := range parents {
+		fs, err := readFilters(h.rt, ifindex, p)
+		switch {
+		case errors.Is(err, unix.ENODEV), errors.Is(err, unix.EINVAL):
+			continue // the device or its qdisc went away
+		case err != nil:
+			return nil, err
+		}
+		out = append(out, fs...)
+	}
+	return out, nil
+}
+
+func (h *Handle) addTCX(devices []Device) error {
+	return h.inside(func() error {
+		for i := range devices {
+			fs, err := foreignTCX(devices[i].Ifindex)
+			if err != nil {
+				return err
+			}
+			devices[i].ForeignFilters = append(devices[i].ForeignFilters, fs...)
+		}
+		return nil
+	})
+}

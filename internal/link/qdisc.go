@@ -1,0 +1,189 @@
+package link
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Qdisc is what stands between a device and the packets sent to it.
+type Qdisc struct {
+	Root   string // kind of the root qdisc: "noqueue", "mq", "fq_codel", "htb", ...
+	Shaper string // kind of a qdisc, the root or below it, that limits or delays; empty for none
+}
+
+// Shapes reports whether a packet that goes round the qdisc (an XDP redirect does) would escape a limit.
+func (q Qdisc) Shapes() bool { return q.Shaper != "" }
+
+// shapes says whether a qdisc kind limits rate, delays or reserves. Kinds that only queue, drop or choose an order
+// are listed; everything else counts, so that an unknown kind is honored.
+func shapes(kind string) bool {
+	switch kind {
+	case "noqueue", "noop", "pfifo", "bfifo", "pfifo_fast", "pfifo_head_drop", "fq_codel", "fq", "fq_pie", "codel",
+		"pie", "sfq", "mq", "prio", "multiq", "clsact", "ingress":
+		return false
+	}
+	return true
+}
+
+// Handles and parents (include/uapi/linux/pkt_sched.h).
+const (
+	tcRoot          = 0xffffffff // TC_H_ROOT
+	tcIngressParent = 0xfffffff1 // TC_H_INGRESS, TC_H_CLSACT: parent of the ingress and clsact qdiscs
+	tcIngress       = 0xffff0000 // their handle; parent of the filters of an ingress qdisc
+	tcClsactIngress = 0xfffffff2 // TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)
+	tcClsactEgress  = 0xfffffff3 // TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)
+)
+
+// Attributes of qdiscs and filters (include/uapi/linux/rtnetlink.h, pkt_cls.h).
+const (
+	tcaKind    = 1
+	tcaOptions = 2
+	tcaBPFName = 7
+)
+
+const sizeofTcMsg = 20 // struct tcmsg { u8 family, pad[3]; int ifindex; u32 handle, parent, info; }
+
+func tcRequest(ifindex, parent uint32) []byte {
+	b := make([]byte, sizeofTcMsg)
+	binary.NativeEndian.PutUint32(b[4:], ifindex)
+	binary.NativeEndian.PutUint32(b[12:], parent)
+	return b
+}
+
+// qdiscs is one device's.
+type qdiscs struct {
+	egress  Qdisc
+	ingress string // "clsact", "ingress" or empty
+}
+
+func readQdiscs(c *netlink.Conn) (map[uint32]qdiscs, error) {
+	msgs, err := dump(c, unix.RTM_GETQDISC, tcRequest(0, 0))
+	if err != nil {
+		return nil, fmt.Errorf("list qdiscs: %w", err)
+	}
+	out := map[uint32]qdiscs{}
+	for _, m := range msgs {
+		h, ad, err := split(m, sizeofTcMsg)
+		if err != nil {
+			return nil, fmt.Errorf("list qdiscs: %w", err)
+		}
+		var kind string
+		for ad.Next() {
+			if ad.Type() == tcaKind {
+				kind = ad.String()
+			}
+		}
+		if err := ad.Err(); err != nil {
+			return nil, fmt.Errorf("list qdiscs: %w", err)
+		}
+		ifindex, parent := u32(h[4:]), u32(h[12:])
+		q := out[ifindex]
+		switch {
+		case parent == tcIngressParent:
+			q.ingress = kind
+		case parent == tcRoot:
+			q.egress.Root = kind
+			if shapes(kind) {
+				q.egress.Shaper = kind
+			}
+		case q.egress.Shaper == "" && shapes(kind):
+			q.egress.Shaper = kind
+		}
+		out[ifindex] = q
+	}
+	return out, nil
+}
+
+// Filter is a program or classifier that somebody else put on a device's tc hooks. A packet that the datapath
+// redirects does not pass it.
+type Filter struct {
+	Egress bool
+	TCX    bool   // attached by bpf(2), without a qdisc (since Linux 6.6)
+	Pref   uint16 // preference of a clsact filter
+	Kind   string // "bpf", "u32", "flower", ...; "tcx" for TCX
+	Name   string // program name, where there is one
+}
+
+// String renders the filter as tc(8) would be asked for it.
+func (f Filter) String() string {
+	hook := "ingress"
+	if f.Egress {
+		hook = "egress"
+	}
+	if f.TCX {
+		return fmt.Sprintf("tcx %s program %s", hook, f.Name)
+	}
+	s := fmt.Sprintf("tc filter %s pref %d %s", hook, f.Pref, f.Kind)
+	if f.Name != "" {
+		s += " " + f.Name
+	}
+	return s
+}
+
+// Filters that carry our mark: attached by the datapath.
+const (
+	OurPrefFirst = 49000 // inclusive
+	OurPrefLast  = 49015 // inclusive
+	OurPrefix    = "nfo_"
+)
+
+func (f Filter) ours() bool {
+	return ourProgram(f.Name) || !f.TCX && f.Pref >= OurPrefFirst && f.Pref <= OurPrefLast
+}
+
+func ourProgram(name string) bool {
+	return len(name) > len(OurPrefix) && name[:len(OurPrefix)] == OurPrefix
+}
+
+// readFilters lists the foreign filters on one side of a device's clsact or ingress qdisc.
+func readFilters(c *netlink.Conn, ifindex, parent uint32) ([]Filter, error) {
+	msgs, err := dump(c, unix.RTM_GETTFILTER, tcRequest(ifindex, parent))
+	if err != nil {
+		return nil, fmt.Errorf("list filters: %w", err)
+	}
+	var out []Filter
+	for _, m := range msgs {
+		h, ad, err := split(m, sizeofTcMsg)
+		if err != nil {
+			return nil, fmt.Errorf("list filters: %w", err)
+		}
+		f := Filter{Egress: parent == tcClsactEgress, Pref: uint16(u32(h[16:]) >> 16)}
+		for ad.Next() {
+			switch ad.Type() {
+			case tcaKind:
+				f.Kind = ad.String()
+			case tcaOptions:
+				if f.Kind == "bpf" { // the kind comes first (tcf_fill_node)
+					ad.Nested(func(ad *netlink.AttributeDecoder) error {
+						for ad.Next() {
+							if ad.Type() == tcaBPFName {
+								f.Name = ad.String()
+							}
+						}
+						return nil
+					})
+				}
+			}
+		}
+		if err := ad.Err(); err != nil {
+			return nil, fmt.Errorf("list filters: %w", err)
+		}
+		out = add(out, f)
+	}
+	return slices.DeleteFunc(out, Filter.ours), nil
+}
+
+// add appends f. The kernel lists each preference once without and then once or more with its contents.
+func add(fs []Filter, f Filter) []Filter {
+	for i, g := range fs {
+		if g.Egress == f.Egress && g.Pref == f.Pref && g.Kind == f.Kind && (g.Name == "" || g.Name == f.Name) {
+			fs[i].Name = f.Name
+			return fs
+		}
+	}
+	return append(fs, f)
+}

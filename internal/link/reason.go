@@ -1,0 +1,136 @@
+package link
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Code names a reason for good: it is part of the program's interface.
+type Code string
+
+// Why a device is not used with XDP.
+const (
+	NotEthernet        Code = "xdp-not-ethernet"
+	NotPhysical        Code = "xdp-not-physical"
+	NoNativeXDP        Code = "xdp-not-supported"
+	ForeignXDPProgram  Code = "xdp-foreign-program"
+	VLANAbove          Code = "xdp-vlan-above"
+	BridgePort         Code = "xdp-bridge-port"
+	RxVLANOn           Code = "xdp-rxvlan-on"
+	RxVLANFixed        Code = "xdp-rxvlan-fixed"
+	LROOn              Code = "xdp-lro-on"
+	TargetUnknown      Code = "xdp-target-unknown"
+	TargetNotSupported Code = "xdp-target-not-supported"
+	QdiscShapes        Code = "xdp-qdisc-shapes"
+)
+
+// Codes lists every code this package may give, for documentation.
+func Codes() []Code {
+	return []Code{
+		NotEthernet, NotPhysical, NoNativeXDP, ForeignXDPProgram, VLANAbove, BridgePort, RxVLANOn, RxVLANFixed, LROOn,
+		TargetUnknown, TargetNotSupported, QdiscShapes,
+	}
+}
+
+// Reason is why something is not possible, and what to do about it. The zero Reason says that it is possible.
+type Reason struct {
+	Code Code
+	Text string // a sentence
+	Fix  string // what to do; empty when nothing helps
+}
+
+// OK reports whether there is nothing in the way.
+func (r Reason) OK() bool { return r.Code == "" }
+
+// String renders the reason as "code: sentence (what to do)".
+func (r Reason) String() string {
+	switch {
+	case r.OK():
+		return "ok"
+	case r.Fix == "":
+		return fmt.Sprintf("%s: %s", r.Code, r.Text)
+	}
+	return fmt.Sprintf("%s: %s (%s)", r.Code, r.Text, r.Fix)
+}
+
+// XDPCapable says whether frames that arrive on the device may be looked up by a native XDP program without changing
+// what happens to any of them. It asks for safety only: on veth XDP is safe where this says so, yet slower for TCP
+// than tc. Where the kernel does not tell what the driver can do (before Linux 6.3), attaching will.
+func (d Device) XDPCapable() Reason {
+	if d.ARPHRD != unix.ARPHRD_ETHER {
+		return Reason{NotEthernet, fmt.Sprintf("%s does not carry Ethernet frames", d.Name), ""}
+	}
+	if d.Kind != "veth" && d.Virtual() {
+		kind := d.Kind
+		if kind == "" {
+			kind = "virtual"
+		}
+		return Reason{NotPhysical, fmt.Sprintf("%s is a %s device: its frames come from another device or from a program", d.Name, kind), "use the tc hook"}
+	}
+	if d.XDP.Known && !d.XDP.Has(XDPBasic|XDPRedirect) {
+		return Reason{NoNativeXDP, fmt.Sprintf("driver %s of %s has no native XDP with redirect in its present configuration", d.driver(), d.Name), "use the tc hook"}
+	}
+	if len(d.ForeignXDP) > 0 {
+		p := d.ForeignXDP[0]
+		return Reason{ForeignXDPProgram, fmt.Sprintf("%s runs the %s XDP program %q (id %d) of somebody else", d.Name, p.Mode, p.Name, p.ID), fmt.Sprintf("ip link set dev %s xdp off, or use the tc hook", d.Name)}
+	}
+	if d.Kind == "veth" {
+		if r := d.tagsAbove(); !r.OK() {
+			return r
+		}
+	}
+	if d.Master != nil && d.Master.Kind == "bridge" {
+		return Reason{BridgePort, fmt.Sprintf("%s is a port of bridge %s", d.Name, d.Master.Name), "use the tc hook"}
+	}
+	if f := d.Features[RxVLAN]; f.On && d.Kind != "veth" {
+		text := fmt.Sprintf("%s takes VLAN tags off frames before XDP sees them", d.Name)
+		if f.Fixed {
+			return Reason{RxVLANFixed, text + " and cannot be told not to", "use the tc hook"}
+		}
+		return Reason{RxVLANOn, text, fmt.Sprintf("ethtool -K %s rxvlan off", d.Name)}
+	}
+	if d.Features[LRO].On {
+		return Reason{LROOn, fmt.Sprintf("%s merges received frames in hardware", d.Name), fmt.Sprintf("ethtool -K %s lro off", d.Name)}
+	}
+	return Reason{}
+}
+
+// tagsAbove refuses a veth on which tagged frames mean something: its peer keeps the tag outside the frame, where
+// XDP cannot see it, and no setting of this end changes that.
+func (d Device) tagsAbove() Reason {
+	for _, u := range d.Uppers {
+		if u.Kind == "vlan" {
+			return Reason{VLANAbove, fmt.Sprintf("VLAN device %s is above %s, and XDP does not see the tags of a veth", u.Name, d.Name), "use the tc hook"}
+		}
+		if u.VLANFiltering {
+			return Reason{VLANAbove, fmt.Sprintf("bridge %s above %s filters VLANs, and XDP does not see the tags of a veth", u.Name, d.Name), "use the tc hook"}
+		}
+	}
+	return Reason{}
+}
+
+// XDPTarget says whether frames may leave by the device as XDP redirects: the driver takes them, and they escape no
+// limit that the egress qdisc sets. A veth that says yes has a peer that takes frames in.
+func (d Device) XDPTarget() Reason {
+	switch {
+	case d.ARPHRD != unix.ARPHRD_ETHER:
+		return Reason{NotEthernet, fmt.Sprintf("%s does not carry Ethernet frames", d.Name), ""}
+	case d.Qdisc.Shapes():
+		return Reason{QdiscShapes, fmt.Sprintf("the %s qdisc of %s shapes, and XDP redirects go round it", d.Qdisc.Shaper, d.Name), "use the tc hook"}
+	case !d.XDP.Known:
+		return Reason{TargetUnknown, fmt.Sprintf("this kernel does not say whether %s takes XDP redirects", d.Name), "use the tc hook, or Linux 6.3 or later"}
+	case d.XDP.Has(XDPNdoXmit):
+		return Reason{}
+	case d.Kind == "veth":
+		return Reason{TargetNotSupported, fmt.Sprintf("the peer of %s does not take XDP redirects in", d.Name), "ethtool -K PEER gro on, or use the tc hook"}
+	}
+	return Reason{TargetNotSupported, fmt.Sprintf("driver %s of %s does not take XDP redirects in its present configuration", d.driver(), d.Name), "use the tc hook"}
+}
+
+func (d Device) driver() string {
+	if d.Driver == "" {
+		return "(unknown)"
+	}
+	return d.Driver
+}

@@ -1,0 +1,180 @@
+package link
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+var errShort = errors.New("netlink message is too short")
+
+// dumpTries bounds how often a dump is repeated that a change interrupted.
+const dumpTries = 20
+
+// dump asks rtnetlink for everything of one kind. The header is the fixed part of the request (struct ifinfomsg, ...).
+func dump(c *netlink.Conn, typ uint16, header []byte) ([]netlink.Message, error) {
+	for range dumpTries {
+		msgs, err := c.Execute(netlink.Message{
+			Header: netlink.Header{Type: netlink.HeaderType(typ), Flags: netlink.Request | netlink.Dump},
+			Data:   header,
+		})
+		if err != nil {
+			return nil, err
+		}
+		if !interrupted(msgs) {
+			return msgs, nil
+		}
+	}
+	return nil, fmt.Errorf("dump interrupted %d times by changes", dumpTries)
+}
+
+// interrupted reports NLM_F_DUMP_INTR: the list changed while it was read and may be inconsistent.
+func interrupted(msgs []netlink.Message) bool {
+	for _, m := range msgs {
+		if m.Header.Flags&netlink.DumpInterrupted != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// split separates the fixed header of n bytes from the attributes.
+func split(m netlink.Message, n int) ([]byte, *netlink.AttributeDecoder, error) {
+	if len(m.Data) < n {
+		return nil, nil, errShort
+	}
+	ad, err := netlink.NewAttributeDecoder(m.Data[n:])
+	return m.Data[:n], ad, err
+}
+
+func u32(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }
+
+// A linkMsg is what one RTM_NEWLINK says, as far as we read it. It is comparable: the watcher emits a change only
+// where something in it differs.
+type linkMsg struct {
+	ifindex       uint32
+	arphrd        uint16
+	flags         uint32 // IFF_*
+	name          string
+	kind          string // IFLA_INFO_KIND
+	mac           string // raw bytes
+	mtu           uint32
+	lower         uint32 // IFLA_LINK, when it is in this namespace
+	master        uint32
+	rxQueues      uint32
+	operstate     uint8
+	parent        string // bus device ("0000:01:00.0", "virtio0"), since Linux 5.14
+	vlanFiltering bool   // of a bridge
+	xdp           [3]uint32
+}
+
+// Indices of linkMsg.xdp.
+const (
+	xdpNative = iota
+	xdpGeneric
+	xdpOffload
+)
+
+func decodeLink(m netlink.Message) (linkMsg, error) {
+	h, ad, err := split(m, unix.SizeofIfInfomsg)
+	if err != nil {
+		return linkMsg{}, err
+	}
+	l := linkMsg{arphrd: binary.NativeEndian.Uint16(h[2:]), ifindex: u32(h[4:]), flags: u32(h[8:])}
+	foreign := false
+	for ad.Next() {
+		switch ad.Type() {
+		case unix.IFLA_IFNAME:
+			l.name = ad.String()
+		case unix.IFLA_ADDRESS:
+			l.mac = string(ad.Bytes())
+		case unix.IFLA_MTU:
+			l.mtu = ad.Uint32()
+		case unix.IFLA_LINK:
+			l.lower = ad.Uint32()
+		case unix.IFLA_LINK_NETNSID:
+			foreign = true
+		case unix.IFLA_MASTER:
+			l.master = ad.Uint32()
+		case unix.IFLA_NUM_RX_QUEUES:
+			l.rxQueues = ad.Uint32()
+		case unix.IFLA_OPERSTATE:
+			l.operstate = ad.Uint8()
+		case unix.IFLA_PARENT_DEV_NAME:
+			l.parent = ad.String()
+		case unix.IFLA_LINKINFO:
+			ad.Nested(l.linkInfo)
+		case unix.IFLA_XDP:
+			ad.Nested(l.xdpInfo)
+		}
+	}
+	if foreign || l.lower == l.ifindex {
+		l.lower = 0
+	}
+	return l, ad.Err()
+}
+
+func (l *linkMsg) linkInfo(ad *netlink.AttributeDecoder) error {
+	for ad.Next() {
+		switch ad.Type() {
+		case unix.IFLA_INFO_KIND:
+			l.kind = ad.String()
+		case unix.IFLA_INFO_DATA: // comes after the kind (rtnl_link_fill)
+			if l.kind == "bridge" {
+				ad.Nested(func(ad *netlink.AttributeDecoder) error {
+					for ad.Next() {
+						if ad.Type() == unix.IFLA_BR_VLAN_FILTERING {
+							l.vlanFiltering = ad.Uint8() != 0
+						}
+					}
+					return nil
+				})
+			}
+		}
+	}
+	return nil
+}
+
+func (l *linkMsg) xdpInfo(ad *netlink.AttributeDecoder) error {
+	for ad.Next() {
+		switch ad.Type() {
+		case unix.IFLA_XDP_DRV_PROG_ID:
+			l.xdp[xdpNative] = ad.Uint32()
+		case unix.IFLA_XDP_SKB_PROG_ID:
+			l.xdp[xdpGeneric] = ad.Uint32()
+		case unix.IFLA_XDP_HW_PROG_ID:
+			l.xdp[xdpOffload] = ad.Uint32()
+		}
+	}
+	return nil
+}
+
+// linkRequest is struct ifinfomsg and an IFLA_EXT_MASK that leaves the counters out.
+func linkRequest() []byte {
+	b := make([]byte, unix.SizeofIfInfomsg)
+	b = binary.NativeEndian.AppendUint16(b, 8)
+	b = binary.NativeEndian.AppendUint16(b, unix.IFLA_EXT_MASK)
+	return binary.NativeEndian.AppendUint32(b, extSkipStats)
+}
+
+// extSkipStats is RTEXT_FILTER_SKIP_STATS (include/uapi/linux/rtnetlink.h).
+const extSkipStats = 1 << 3
+
+func readLinks(c *netlink.Conn) ([]linkMsg, error) {
+	msgs, err := dump(c, unix.RTM_GETLINK, linkRequest())
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	out := make([]linkMsg, 0, len(msgs))
+	for _, m := range msgs {
+		l, err := decodeLink(m)
+		if err != nil {
+			return nil, fmt.Errorf("list links: %w", err)
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}

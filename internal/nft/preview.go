@@ -1,0 +1,59 @@
+package nft
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+// preview reads a ruleset back as it would be after loading, without loading it: in a scratch namespace with
+// stand-ins for this namespace's devices, on top of a copy of the live ruleset where the program does not flush it.
+func preview(ctx context.Context, src Source, p program) (ruleset.Ruleset, error) {
+	var live []byte
+	if !p.flushes {
+		var err error
+		if live, err = run(ctx, "list", "", "", "list", "ruleset"); err != nil {
+			return ruleset.Ruleset{}, err
+		}
+	}
+	devices, err := net.Interfaces()
+	if err != nil {
+		return ruleset.Ruleset{}, fmt.Errorf("list devices: %w", err)
+	}
+	var r ruleset.Ruleset
+	err = inScratch(func() error {
+		if err := standIns(devices); err != nil {
+			return err
+		}
+		if len(live) > 0 {
+			if _, err := run(ctx, "copy", "", string(live), "-f", "-"); err != nil {
+				return err
+			}
+		}
+		if err := p.run(ctx, src, "check"); err != nil {
+			return err
+		}
+		var err error
+		r, err = List(ctx)
+		return err
+	})
+	return r, err
+}
+
+// standIns makes devices of the same names, as ends of veth pairs: every kernel that runs containers has those.
+func standIns(devices []net.Interface) error {
+	for i, d := range devices {
+		if d.Flags&net.FlagLoopback != 0 {
+			continue
+		}
+		link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: d.Name}, PeerName: fmt.Sprintf("nfo-peer%d", i)}
+		if err := netlink.LinkAdd(link); err != nil {
+			return fmt.Errorf("make stand-in for device %s: %w", d.Name, err)
+		}
+	}
+	return nil
+}
