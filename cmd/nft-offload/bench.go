@@ -32,7 +32,7 @@ prints what a packet costs by path, family and number of flows, and what the
 datapath costs new connections. Nothing of the machine's own network is touched,
 and nothing is left behind.
 
-The whole benchmark takes about seven minutes, --quick less than twenty seconds.`,
+The whole benchmark takes about twelve minutes, --quick less than twenty seconds.`,
 		Example: `  nft-offload bench flows --quick
   nft-offload bench flows --flows 1,16384 --family ip
   nft-offload bench flows --json > bench.json`,
@@ -46,7 +46,7 @@ The whole benchmark takes about seven minutes, --quick less than twenty seconds.
 			r, err := bench.Flows(e.ctx, o)
 			p.clear()
 			if err != nil {
-				return err
+				return interrupted(err)
 			}
 			if asJSON {
 				return e.printJSON(r)
@@ -56,7 +56,7 @@ The whole benchmark takes about seven minutes, --quick less than twenty seconds.
 	}
 	f := c.Flags()
 	f.BoolVar(&o.Quick, "quick", false, "fewer rounds and flows")
-	f.IntSliceVar(&o.Flows, "flows", nil, "numbers of flows, powers of two (default 1,1024,16384,131072)")
+	f.IntSliceVar(&o.Flows, "flows", nil, "numbers of flows, powers of two (default 1,1024,16384,131072,1048576)")
 	f.StringSliceVar(&o.Families, "family", nil, "families, ip or ip6 (default both)")
 	f.IntVar(&o.Rounds, "rounds", 0, "measurements of each path (default 7)")
 	f.BoolVar(&asJSON, "json", false, "print JSON")

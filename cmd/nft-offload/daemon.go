@@ -13,7 +13,6 @@ import (
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/link"
-	"github.com/nft-offload/nft-offload/internal/packet"
 )
 
 // daemon runs until the environment's context ends. What it takes it gives back, in the opposite order: lock, kernel
@@ -64,22 +63,13 @@ type runner struct {
 	since     time.Time
 }
 
-// run serves with one datapath after another: the mark bit of a lowered ruleset belongs to how it is opened.
-func (r *runner) run() error {
-	for {
-		err := r.once()
-		if errors.Is(err, engine.ErrMark) {
-			r.log.Info("opening the datapath again", "cause", err)
-			continue
-		}
-		return err
-	}
-}
-
-// once opens the datapath, runs the engine on it, and withdraws it.
-func (r *runner) once() (err error) {
+// run opens the datapath, runs the engine on it, and withdraws it.
+func (r *runner) run() (err error) {
 	// All that can be refused is refused before anything is changed.
 	v, err := engine.Read(r.env.ctx, nftSource{}, r.links)
+	if r.env.ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -92,24 +82,25 @@ func (r *runner) once() (err error) {
 	}
 	adopted := fp.d.Adopted()
 	defer func() {
-		err = errors.Join(err, fp.d.Close())
-		switch {
-		case errors.Is(err, engine.ErrMark):
-		case err == nil && r.options.keep:
-			r.log.Info("the datapath goes on under its leases", "pins", r.pins)
-		case err != nil && adopted && r.options.keep:
-			// What an earlier run left is as it was left.
-		default:
-			err = errors.Join(err, datapath.Withdraw(r.pins))
-			r.log.Info("withdrawn")
-		}
+		close(fp.done)
+		err = errors.Join(err, fp.close(), r.leave(err, adopted))
 	}()
-	candidates, stop, err := fp.candidates(r.log)
-	if err != nil {
-		return err
+	return r.serve(engine.New(engine.Config{
+		Source: nftSource{}, Links: r.links, Datapath: fp, Conntrack: r.conntrack, Candidates: fp.candidates,
+		Choices: r.options.choices, Settings: r.options.settings(), Since: r.since, Log: r.log,
+		Identity: engine.Identity{PID: os.Getpid(), Version: version(), Namespace: r.namespace, Adopted: adopted},
+	}))
+}
+
+// leave withdraws, or does not: err is how the run ended.
+func (r *runner) leave(err error, adopted bool) error {
+	// A run that failed leaves what an earlier one left as it was left.
+	if r.options.keep && (err == nil || adopted) {
+		r.log.Info("the datapath goes on under its leases", "pins", r.pins)
+		return nil
 	}
-	defer func() { err = errors.Join(err, stop()) }()
-	return r.serve(r.engine(fp, candidates, v.Mark()))
+	r.log.Info("withdrawn")
+	return datapath.Withdraw(r.pins)
 }
 
 // open opens the datapath. One that another version or other sizes left is withdrawn first.
@@ -118,34 +109,18 @@ func (r *runner) open(mark uint32) (*fastPath, error) {
 		Dir: r.pins, MaxFlows: r.options.maxFlows, MinPackets: r.options.minPackets, Mark: mark,
 		Due: r.options.lease / 2, Hard: r.options.lease,
 	}
-	d, err := datapath.Open(cfg)
+	f, err := openFastPath(cfg, r.log)
 	if errors.Is(err, datapath.ErrIncompatible) {
 		r.log.Warn("the pinned datapath cannot be adopted: starting anew", "cause", err)
 		if err := datapath.Withdraw(r.pins); err != nil {
 			return nil, fmt.Errorf("withdraw what cannot be adopted: %w", err)
 		}
-		d, err = datapath.Open(cfg)
+		f, err = openFastPath(cfg, r.log)
 	}
 	if err != nil {
-		return nil, errors.Join(err, r.unmake())
+		return nil, errors.Join(err, datapath.Withdraw(r.pins))
 	}
-	return &fastPath{d: d}, nil
-}
-
-// unmake removes an empty pin directory that a failed Open made.
-func (r *runner) unmake() error {
-	if err := os.Remove(r.pins); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return datapath.Withdraw(r.pins)
-	}
-	return nil
-}
-
-func (r *runner) engine(fp *fastPath, candidates <-chan packet.Tuple, mark uint32) *engine.Engine {
-	return engine.New(engine.Config{
-		Source: nftSource{}, Links: r.links, Datapath: fp, Conntrack: r.conntrack, Candidates: candidates,
-		Choices: r.options.choices, Settings: r.options.settings(), Since: r.since, Mark: mark, Log: r.log,
-		Identity: engine.Identity{PID: os.Getpid(), Version: version(), Namespace: r.namespace, Adopted: fp.d.Adopted()},
-	})
+	return f, nil
 }
 
 // serve runs the engine, and answers on the socket as soon as the devices are attached.

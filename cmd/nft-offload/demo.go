@@ -39,7 +39,7 @@ leaves nothing behind.`,
 			})
 			p.clear()
 			if err != nil {
-				return err
+				return interrupted(err)
 			}
 			if asJSON {
 				err = e.printJSON(r)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -39,11 +41,11 @@ func mountBPFFS(point string) error {
 	}
 	// A mount in a private mount namespace ends with it, and what is pinned there with it: `ip netns exec` makes one
 	// and puts a fresh /sys into it.
-	own, err := sameMountNamespace()
+	private, err := privateMounts()
 	if err != nil {
 		return err
 	}
-	if !own {
+	if private {
 		return refuse("this shell has a mount namespace of its own (`ip netns exec`?); use `nft-offload --netns NAME` from outside")
 	}
 	if err := unix.Mount("bpf", point, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {
@@ -64,16 +66,37 @@ func isBPFFS(dir string) (bool, error) {
 	return uint64(st.Type) == unix.BPF_FS_MAGIC, nil
 }
 
-func sameMountNamespace() (bool, error) {
+// privateMounts reports whether the process was started into a mount namespace that is not its ancestors'.
+// Ancestors that do not let themselves be looked at do not count.
+func privateMounts() (bool, error) {
 	self, err := os.Stat("/proc/self/ns/mnt")
 	if err != nil {
 		return false, fmt.Errorf("look at own mount namespace: %w", err)
 	}
-	first, err := os.Stat("/proc/1/ns/mnt")
-	if err != nil {
-		return true, nil //nolint:nilerr // not visible (hidepid, user namespace): mounting will tell
+	for pid := os.Getppid(); pid > 0; pid = parentOf(pid) {
+		if ns, err := os.Stat(fmt.Sprintf("/proc/%d/ns/mnt", pid)); err == nil && !os.SameFile(self, ns) {
+			return true, nil
+		}
 	}
-	return os.SameFile(self, first), nil
+	return false, nil
+}
+
+// parentOf returns the parent of a process, 0 where there is none to be seen.
+func parentOf(pid int) int {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// The name in parentheses may contain anything; behind it come the state and the parent (proc_pid_stat(5)).
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	if len(f) < 2 {
+		return 0
+	}
+	ppid, err := strconv.Atoi(f[1])
+	if err != nil {
+		return 0
+	}
+	return ppid
 }
 
 // prepareMachine is what `run` needs before it may touch anything.

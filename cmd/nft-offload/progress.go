@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -41,4 +43,20 @@ func (p *progress) clear() {
 	if p.width > 0 {
 		fmt.Fprint(p.w, "\r\x1b[K")
 	}
+}
+
+// errInterrupted is what a person who pressed Ctrl-C gets.
+var errInterrupted = errors.New("interrupted; nothing is left behind")
+
+// interrupted puts the end of the environment's context in words, unless something else went wrong besides.
+func interrupted(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, part := range flatten(err) {
+		if !errors.Is(part, context.Canceled) {
+			return err
+		}
+	}
+	return withCode(exitFailure, errInterrupted)
 }

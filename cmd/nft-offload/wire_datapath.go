@@ -15,10 +15,59 @@ import (
 
 // fastPath is the datapath as the engine wants it.
 type fastPath struct {
-	d *datapath.Datapath
-	// Bump may come from another goroutine; of all other methods only Apply starts generations too.
-	mu sync.Mutex
+	cfg        datapath.Config
+	log        *slog.Logger
+	candidates chan packet.Tuple
+	done       chan struct{} // ends those who fill candidates
+
+	// Bump may come from another goroutine; of all other methods only Apply changes what it uses.
+	mu     sync.Mutex
+	d      *datapath.Datapath
+	stream *datapath.Candidates
 }
+
+// candidateRoom is how many candidates wait here; more wait in the ring buffer, and those that do not fit there ask
+// again.
+const candidateRoom = 1024
+
+func openFastPath(cfg datapath.Config, log *slog.Logger) (*fastPath, error) {
+	f := &fastPath{cfg: cfg, log: log, candidates: make(chan packet.Tuple, candidateRoom), done: make(chan struct{})}
+	return f, f.open()
+}
+
+func (f *fastPath) open() error {
+	d, err := datapath.Open(f.cfg)
+	if err != nil {
+		return err
+	}
+	if f.stream, err = d.Candidates(); err != nil {
+		return errors.Join(err, d.Close())
+	}
+	f.d = d
+	go f.read(f.stream)
+	return nil
+}
+
+// read passes candidates on until the stream is closed.
+func (f *fastPath) read(stream *datapath.Candidates) {
+	for {
+		c, err := stream.Read()
+		if err != nil {
+			if !errors.Is(err, os.ErrClosed) {
+				f.log.Error("no new tcp connection becomes fast", "error", err)
+			}
+			return
+		}
+		select {
+		case f.candidates <- c.Orig:
+		case <-f.done:
+			return
+		}
+	}
+}
+
+// close gives up the descriptors; what is attached stays so.
+func (f *fastPath) close() error { return errors.Join(f.stream.Close(), f.d.Close()) }
 
 func (f *fastPath) Bump() error {
 	f.mu.Lock()
@@ -26,12 +75,22 @@ func (f *fastPath) Bump() error {
 	return f.d.Bump()
 }
 
-func (f *fastPath) Apply(devices []engine.Device) ([]engine.Refusal, error) {
+func (f *fastPath) Apply(desired engine.Desired) ([]engine.Refusal, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	want := make([]datapath.Device, 0, len(devices))
+	if desired.Mark != f.cfg.Mark {
+		// The bit belongs to how the datapath is opened. What is attached goes on meanwhile.
+		if err := f.close(); err != nil {
+			f.log.Warn("close the datapath", "error", err)
+		}
+		f.cfg.Mark = desired.Mark
+		if err := f.open(); err != nil {
+			return nil, err
+		}
+	}
+	want := make([]datapath.Device, 0, len(desired.Devices))
 	hooks := map[string]engine.Hook{}
-	for _, d := range devices {
+	for _, d := range desired.Devices {
 		hooks[d.Name] = d.Hook
 		want = append(want, datapath.Device{
 			Ifindex: d.Ifindex, Name: d.Name, Hook: datapathHook(d.Hook), XDPTarget: d.XDPTarget,
@@ -141,35 +200,4 @@ func (f *fastPath) Flows() ([]engine.Flow, error) {
 		})
 	}
 	return out, err
-}
-
-// candidateRoom is how many candidates wait here; more wait in the ring buffer, and those that do not fit there ask
-// again.
-const candidateRoom = 1024
-
-// candidates reads the stream into a channel until the stream is closed by the function returned.
-func (f *fastPath) candidates(log *slog.Logger) (<-chan packet.Tuple, func() error, error) {
-	stream, err := f.d.Candidates()
-	if err != nil {
-		return nil, nil, err
-	}
-	out, done := make(chan packet.Tuple, candidateRoom), make(chan struct{})
-	go func() {
-		defer close(out)
-		for {
-			c, err := stream.Read()
-			if err != nil {
-				if !errors.Is(err, os.ErrClosed) {
-					log.Error("no new tcp connection becomes fast", "error", err)
-				}
-				return
-			}
-			select {
-			case out <- c.Orig:
-			case <-done:
-				return
-			}
-		}
-	}()
-	return out, func() error { close(done); return stream.Close() }, nil
 }

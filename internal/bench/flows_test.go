@@ -62,7 +62,7 @@ func nothingPinned(t *testing.T) {
 }
 
 func TestCheckRefusesWhatCannotBeMeasured(t *testing.T) {
-	for _, o := range []Options{{Flows: []int{3}}, {Flows: []int{0}}, {Flows: []int{1 << 20}}, {Families: []string{"ipx"}}, {Rounds: -1}} {
+	for _, o := range []Options{{Flows: []int{3}}, {Flows: []int{0}}, {Flows: []int{1 << 21}}, {Families: []string{"ipx"}}, {Rounds: -1}} {
 		if o.Check() == nil {
 			t.Errorf("%+v was taken", o)
 		}

@@ -108,8 +108,8 @@ func (b *bed) offload(hook datapath.Hook, c datapath.Config, beat beat) (*path, 
 	}
 	return &path{
 		name: hook.String(), sink: b.server,
-		on:  func() error { return apply(b.devices(hook)) },
-		off: func() error { return apply(nil) },
+		on:   func() error { return apply(b.devices(hook)) },
+		off:  func() error { return apply(nil) },
 		beat: func() error { return d.Heartbeat(beat.active, beat.longest) },
 		totals: func() (totals, error) {
 			s, err := d.Stats()

@@ -134,24 +134,24 @@ func obstacle(l Link, r ruleset.Ruleset) Reason {
 	return Reason{}
 }
 
-// wanted are the devices that run.
-func wanted(ds []Decision) []Device {
-	var out []Device
+// desired is what the decisions ask of the datapath.
+func desired(v View, ds []Decision) Desired {
+	want := Desired{Mark: v.Mark()}
 	for _, d := range ds {
 		if d.Hook == Off {
 			continue
 		}
-		out = append(out, Device{
+		want.Devices = append(want.Devices, Device{
 			Ifindex: d.Ifindex, Name: d.Name, Hook: d.Hook, XDPTarget: d.XDPTarget, PartialChecksums: d.partial,
 			Labels: d.labels, Flowtable: d.Real,
 		})
 	}
-	return out
+	return want
 }
 
-// mark is the conntrack mark bit of rulesets that were lowered with one.
-func mark(r ruleset.Ruleset) uint32 {
-	for _, f := range r.Flowtables {
+// Mark is the conntrack mark bit that the ruleset was lowered with; 0 for labels.
+func (v View) Mark() uint32 {
+	for _, f := range v.Ruleset.Flowtables {
 		if f.Mark != 0 {
 			return f.Mark
 		}

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -15,9 +14,6 @@ import (
 // sweepEvery is the rhythm of the sweeps; the datapath's limits (dead entries rest a second) go with it.
 const sweepEvery = time.Second
 
-// ErrMark says that the ruleset now uses another conntrack mark bit than the datapath was opened with. Open it again.
-var ErrMark = errors.New("the ruleset was lowered with another mark bit")
-
 // Config is what an engine runs on.
 type Config struct {
 	Source     Source
@@ -29,7 +25,6 @@ type Config struct {
 	Identity   Identity
 	Settings   Settings
 	Since      time.Time
-	Mark       uint32 // the mark bit the datapath was opened with
 	Log        *slog.Logger
 }
 
@@ -49,8 +44,8 @@ type Engine struct {
 	// Owned by the goroutine of Run.
 	view      View
 	decisions []Decision
-	applied   []Device
-	stale     bool              // the same devices must be applied again
+	applied   Desired
+	stale     bool              // the same state must be applied again
 	refused   map[uint32]Reason // where XDP failed, by ifindex
 	sweep     SweepInfo
 	said      map[string]string // what the log says of each device
@@ -62,7 +57,7 @@ func New(cfg Config) *Engine {
 	e := &Engine{
 		cfg: cfg, care: newCare(time.Duration(cfg.Settings.Lease)), work: make(chan tasks, 1),
 		calls: make(chan func()), gone: make(chan uint32, 64), ready: make(chan struct{}), done: make(chan struct{}),
-		refused: map[uint32]Reason{}, said: map[string]string{},
+		stale: true, refused: map[uint32]Reason{}, said: map[string]string{},
 	}
 	e.bumper = newBumper(cfg.Datapath.Bump, e.problem)
 	e.reader = newReader(cfg.Source, cfg.Links, e.problem)
@@ -75,9 +70,6 @@ func Check(v View, choices Choices) ([]Decision, error) {
 	ds := decide(v, choices, nil)
 	return ds, check(v, choices, ds)
 }
-
-// Mark is the conntrack mark bit that a view's ruleset was lowered with; 0 for labels.
-func (v View) Mark() uint32 { return mark(v.Ruleset) }
 
 // Ready is closed when the devices of the first reading have been applied.
 func (e *Engine) Ready() <-chan struct{} { return e.ready }
@@ -117,17 +109,14 @@ func (e *Engine) Run(ctx context.Context) error {
 	for _, w := range careWorkers(ctx, e.cfg.Conntrack, e.cfg.Candidates, e.work, e.problem) {
 		wg.Go(w)
 	}
-	err = e.loop(ctx)
+	e.loop(ctx)
 	// Connections that were carried stay liberal, and conntrack's view of them frozen: nothing of it may be left
 	// that shortens their timeout or hides their end.
 	e.release()
-	return err
+	return nil
 }
 
 func (e *Engine) start(v View) error {
-	if m := v.Mark(); m != e.cfg.Mark {
-		return fmt.Errorf("%w: %#x", ErrMark, m)
-	}
 	if _, err := Check(v, e.cfg.Choices); err != nil {
 		return err
 	}
@@ -140,17 +129,14 @@ func (e *Engine) start(v View) error {
 	return nil
 }
 
-func (e *Engine) loop(ctx context.Context) error {
+func (e *Engine) loop(ctx context.Context) {
 	sweeps := time.NewTicker(sweepEvery)
 	defer sweeps.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case v := <-e.reader.views:
-			if m := v.Mark(); m != e.cfg.Mark {
-				return fmt.Errorf("%w: %#x", ErrMark, m)
-			}
 			e.reconcile(v)
 		case i := <-e.gone:
 			e.forget(i)
@@ -180,7 +166,7 @@ func (e *Engine) changed(c Change) {
 // forget drops what was known of a device: another one may have its number now.
 func (e *Engine) forget(ifindex uint32) {
 	delete(e.refused, ifindex)
-	if slices.ContainsFunc(e.applied, func(d Device) bool { return d.Ifindex == ifindex }) {
+	if slices.ContainsFunc(e.applied.Devices, func(d Device) bool { return d.Ifindex == ifindex }) {
 		e.stale = true
 		e.reader.request()
 	}
@@ -195,8 +181,8 @@ func (e *Engine) reconcile(v View) {
 }
 
 func (e *Engine) apply() {
-	want := wanted(e.decisions)
-	if !e.stale && e.applied != nil && slices.Equal(want, e.applied) {
+	want := desired(e.view, e.decisions)
+	if !e.stale && want.equal(e.applied) {
 		return
 	}
 	refusals, err := e.cfg.Datapath.Apply(want)
@@ -207,7 +193,7 @@ func (e *Engine) apply() {
 	if retry {
 		// Where XDP failed, tc may do.
 		e.decisions = decide(e.view, e.cfg.Choices, e.refused)
-		want = wanted(e.decisions)
+		want = desired(e.view, e.decisions)
 		var more []Refusal
 		more, err = e.cfg.Datapath.Apply(want)
 		for _, r := range more {
@@ -219,12 +205,7 @@ func (e *Engine) apply() {
 		e.problem("apply", err)
 	}
 	e.stale = err != nil
-	e.applied = slices.DeleteFunc(slices.Clone(want), func(d Device) bool {
-		return slices.ContainsFunc(refusals, func(r Refusal) bool { return r.Device == d.Name })
-	})
-	if e.applied == nil {
-		e.applied = []Device{}
-	}
+	e.applied = want.without(refusals)
 	e.bumper.request("devices applied")
 }
 

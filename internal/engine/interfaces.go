@@ -26,8 +26,8 @@ type Links interface {
 // Datapath is the fast path. One goroutine calls its methods, except Bump, which may run beside Sweep, Stats and
 // Flows.
 type Datapath interface {
-	// Apply makes exactly these devices run. Devices it cannot attach come back as refusals; the others run.
-	Apply(devices []Device) ([]Refusal, error)
+	// Apply makes the datapath as desired. Devices it cannot attach to come back as refusals; the others run.
+	Apply(want Desired) ([]Refusal, error)
 	Bump() error
 	Sweep() (Sweep, error)
 	Stats() (Stats, error)

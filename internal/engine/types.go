@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,6 +79,23 @@ type Device struct {
 	Labels ruleset.Labels
 	// Flowtable says that a flowtable of the kernel lists the device.
 	Flowtable bool
+}
+
+// Desired is the whole state the datapath has to be in. The zero value: on no device.
+type Desired struct {
+	Devices []Device
+	// Mark is the conntrack mark bit that the ruleset was lowered with; 0 for labels.
+	Mark uint32
+}
+
+func (d Desired) equal(o Desired) bool { return d.Mark == o.Mark && slices.Equal(d.Devices, o.Devices) }
+
+// without returns the state less the devices that refused.
+func (d Desired) without(refusals []Refusal) Desired {
+	d.Devices = slices.DeleteFunc(slices.Clone(d.Devices), func(dev Device) bool {
+		return slices.ContainsFunc(refusals, func(r Refusal) bool { return r.Device == dev.Name })
+	})
+	return d
 }
 
 // Refusal is a device that the datapath could not attach to.

@@ -81,7 +81,7 @@ func accepts(t *testing.T, src Source, text string) {
 	testkit.Need(t, testkit.Netns, testkit.NFT)
 	args := []string{"-c", "-f", "-"}
 	if src.json() {
-		args = append([]string{"-j"}, args...)
+		args = []string{"-c", "-j", "-f", "/proc/self/fd/0"} // as program.run does
 	}
 	ns := testkit.NewNS(t, "check")
 	if out, err := ns.Pipe(text, "nft", args...); err != nil {

@@ -86,6 +86,7 @@ func deviations(r Report, mark uint32, shared bool) []string {
 		"TCP connections that are being closed may still be taken: nft can ask whether conntrack has assured them, not for their TCP state",
 		"datagrams that arrived in fragments count as whole ones: conntrack has put them together before the forward hook",
 		"flows without a route back, and packets that IPsec has decrypted, are taken too",
+		"two packets of a flow that meet `flow add` on two CPUs at the same moment may both run what is behind it",
 		"GRE flows are never taken",
 	)
 	if mark == 0 {

@@ -2,6 +2,7 @@
 package daemon_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -368,7 +369,9 @@ func TestNotRootIsRefusedByEveryCommandThatChanges(t *testing.T) {
 func TestWithoutBPFFSTheErrorNamesTheWayOut(t *testing.T) {
 	r := router(t, engine.TC)
 	// What `ip netns exec` does: a mount namespace of its own with a fresh /sys.
-	cmd := exec.Command("ip", "netns", "exec", r.Router.Name, daemon.Binary(t), "run")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", r.Router.Name, daemon.Binary(t), "run")
 	out, err := cmd.CombinedOutput()
 	if daemon.ExitCode(err) != 4 || !strings.Contains(string(out), "--netns") {
 		t.Errorf("run under ip netns exec: %v: %s", err, out)

@@ -3,9 +3,7 @@
 package oracle
 
 import (
-	"fmt"
 	"testing"
-	"time"
 
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/packet"
@@ -52,6 +50,3 @@ func TestRealFlowtableChange(t *testing.T) {
 		})
 	}
 }
-
-var _ = fmt.Sprint
-var _ = time.Second

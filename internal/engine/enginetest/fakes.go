@@ -172,6 +172,7 @@ func (l links) Watch(ctx context.Context) (<-chan engine.Change, error) {
 type Datapath struct {
 	mu      sync.Mutex
 	devices []engine.Device
+	mark    uint32
 	applies int
 	bumps   []time.Time
 	live    []engine.Activity
@@ -190,13 +191,13 @@ func (d *Datapath) Refuse(device string, hook engine.Hook, r engine.Refusal) {
 }
 
 // Apply keeps the devices that it does not refuse.
-func (d *Datapath) Apply(devices []engine.Device) ([]engine.Refusal, error) {
+func (d *Datapath) Apply(want engine.Desired) ([]engine.Refusal, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.applies++
-	d.devices = nil
+	d.devices, d.mark = nil, want.Mark
 	var refusals []engine.Refusal
-	for _, dev := range devices {
+	for _, dev := range want.Devices {
 		if r, ok := d.refuse[dev.Name+" "+string(dev.Hook)]; ok {
 			refusals = append(refusals, r)
 			continue
@@ -270,6 +271,9 @@ func (d *Datapath) String() string {
 	var b strings.Builder
 	for _, dev := range d.devices {
 		fmt.Fprintf(&b, "%d %s %s\n", dev.Ifindex, dev.Name, dev.Hook)
+	}
+	if d.mark != 0 {
+		fmt.Fprintf(&b, "mark %#x\n", d.mark)
 	}
 	return b.String()
 }
