@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/nft-offload/nft-offload/internal/api"
 	"github.com/nft-offload/nft-offload/internal/conntrack"
@@ -25,6 +28,11 @@ func daemon(e *env, o *runOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	// Whoever reads the log may die before us. A broken pipe then is a failed write, and not the end: what is attached
+	// would stay.
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, unix.SIGPIPE)
+	defer signal.Stop(broken)
 	hold, err := acquire(e.places.lock(ns))
 	if err != nil {
 		return err
@@ -109,6 +117,10 @@ func (r *runner) open(mark uint32) (*fastPath, error) {
 		Dir: r.pins, MaxFlows: r.options.maxFlows, MinPackets: r.options.minPackets, Mark: mark,
 		Due: r.options.lease / 2, Hard: r.options.lease,
 	}
+	pinned, err := r.env.places.pinned(r.namespace)
+	if err != nil {
+		return nil, err
+	}
 	f, err := openFastPath(cfg, r.log)
 	if errors.Is(err, datapath.ErrIncompatible) {
 		r.log.Warn("the pinned datapath cannot be adopted: starting anew", "cause", err)
@@ -117,10 +129,10 @@ func (r *runner) open(mark uint32) (*fastPath, error) {
 		}
 		f, err = openFastPath(cfg, r.log)
 	}
-	if err != nil {
+	if err != nil && !pinned {
 		return nil, errors.Join(err, datapath.Withdraw(r.pins))
 	}
-	return f, nil
+	return f, err
 }
 
 // serve runs the engine, and answers on the socket as soon as the devices are attached.

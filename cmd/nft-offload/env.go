@@ -24,12 +24,13 @@ type env struct {
 	// enter moves the whole process into a network namespace. Where it has to start the program anew it does not
 	// return.
 	enter func(path string) error
-	// stop gives the signals back, so that a second Ctrl-C ends the process at once.
-	stop func()
+	stop  func() // gives the signals back; may be nil
 }
 
 func processEnv() *env {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	// A second Ctrl-C ends the process at once.
+	context.AfterFunc(ctx, stop)
 	return &env{
 		ctx: ctx, stop: stop, args: os.Args[1:], stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		getenv: os.Getenv, terminal: columns(os.Stdout), places: systemPlaces(), enter: enterNamespace,

@@ -98,7 +98,7 @@ func (e *env) printReport(what string, r nft.Report) {
 		fmt.Fprintln(e.stdout, "different from a kernel flowtable:")
 	}
 	for _, d := range r.Deviations {
-		wrap(e.stdout, "  ", d, e.width())
+		wrap(e.stdout, "  - ", d, e.width())
 	}
 }
 

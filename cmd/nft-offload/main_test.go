@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testkit.Need(t, testkit.Netns, testkit.NFT, testkit.BPF, testkit.Tc)
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			ns := testkit.NewNS(t, "script")
 			ns.Script("ip link add r0 type veth peer name c0\nip link add r1 type veth peer name s0")

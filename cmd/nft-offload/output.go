@@ -79,20 +79,21 @@ func cut(s string, n int) string {
 	return string(r[:max(n-1, 0)]) + "…"
 }
 
-// wrap prints text in lines of at most width, every line with the prefix.
+// wrap prints text in lines of at most width: the first behind the prefix, the others indented as far.
 func wrap(w io.Writer, prefix, text string, width int) {
-	line := prefix
+	indent := strings.Repeat(" ", utf8.RuneCountInString(prefix))
+	line, empty := prefix, true
 	for word := range strings.FieldsSeq(text) {
-		if len(line) > len(prefix) && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+		if !empty && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
 			fmt.Fprintln(w, line)
-			line = prefix
+			line, empty = indent, true
 		}
-		if len(line) > len(prefix) {
+		if !empty {
 			line += " "
 		}
-		line += word
+		line, empty = line+word, false
 	}
-	if len(line) > len(prefix) {
+	if !empty {
 		fmt.Fprintln(w, line)
 	}
 }

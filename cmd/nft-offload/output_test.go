@@ -30,6 +30,15 @@ a-longer-reason    1.23M  short
 	}
 }
 
+func TestWrapIndentsWhatFollows(t *testing.T) {
+	var b bytes.Buffer
+	wrap(&b, "  - ", "one two three averyveryverylongword four", 14)
+	want := "  - one two\n    three\n    averyveryverylongword\n    four\n"
+	if b.String() != want {
+		t.Errorf("got\n%swant\n%s", b.String(), want)
+	}
+}
+
 func TestNumbersSizesAndSpansAreShort(t *testing.T) {
 	for n, want := range map[uint64]string{
 		0: "0", 999: "999", 1000: "1.00k", 9994: "9.99k", 9995: "10.0k", 99949: "99.9k", 99950: "100k", 999499: "999k",

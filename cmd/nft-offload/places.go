@@ -20,9 +20,11 @@ func systemPlaces() places {
 	return places{state: "/run/nft-offload", bpffs: "/sys/fs/bpf/nft-offload"}
 }
 
-func (p places) lock(ns uint64) string   { return filepath.Join(p.state, fmt.Sprintf("%d.lock", ns)) }
+func (p places) lock(ns uint64) string { return filepath.Join(p.state, fmt.Sprintf("%d.lock", ns)) }
+
 func (p places) socket(ns uint64) string { return filepath.Join(p.state, fmt.Sprintf("%d.sock", ns)) }
-func (p places) pins(ns uint64) string   { return filepath.Join(p.bpffs, fmt.Sprint(ns)) }
+
+func (p places) pins(ns uint64) string { return filepath.Join(p.bpffs, fmt.Sprint(ns)) }
 
 // tidy removes the directories that all namespaces share, when nothing is in them.
 func (p places) tidy() {

@@ -70,7 +70,7 @@ tc. nftables stays the only configuration.`,
 	for _, c := range root.Commands() {
 		strictArgs(c)
 	}
-	root.Args = func(c *cobra.Command, args []string) error {
+	root.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return usage("there is no command %q; see `nft-offload --help`", args[0])
 		}
@@ -81,6 +81,7 @@ tc. nftables stays the only configuration.`,
 
 // commands are all commands, in the order of their names.
 func commands(e *env) []*cobra.Command {
+	// demoCommand(e) and benchCommand(e) belong here, too.
 	return []*cobra.Command{
 		disableCommand(e), enableCommand(e), exitCodesCommand(e), flowsCommand(e), loadCommand(e), runCommand(e),
 		statusCommand(e), versionCommand(e), withdrawCommand(e),

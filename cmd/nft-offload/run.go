@@ -27,12 +27,12 @@ type runOptions struct {
 // Limits of --lease. Below, renewals would be a large part of the packets, and half of it has to be longer than a
 // renewal takes; above, a change that nobody reports would take too long to be in force.
 const (
-	leaseDefault = 2 * time.Second
-	leaseMin     = 500 * time.Millisecond
-	leaseMax     = time.Minute
+	defaultLease  = 2 * time.Second
+	shortestLease = 500 * time.Millisecond
+	longestLease  = time.Minute
 )
 
-const maxFlowsDefault = 131072
+const defaultMaxFlows = 131072
 
 func runCommand(e *env) *cobra.Command {
 	var o runOptions
@@ -62,8 +62,8 @@ xdp, tc or off. The default is xdp for physical devices that can, else tc.`,
 	}
 	f := c.Flags()
 	f.StringArrayVar(&o.devices, "device", nil, "`DEVICE=xdp|tc|off`: the hook of one device; may be repeated")
-	f.DurationVar(&o.lease, "lease", leaseDefault, "no packet takes the fast path longer than this without the kernel's word; renewed at half of it")
-	f.Uint32Var(&o.maxFlows, "max-flows", maxFlowsDefault, "room in the table, in directions of flows, for each of IPv4 and IPv6")
+	f.DurationVar(&o.lease, "lease", defaultLease, "no packet takes the fast path longer than this without the kernel's word; renewed at half of it")
+	f.Uint32Var(&o.maxFlows, "max-flows", defaultMaxFlows, "room in the table, in directions of flows, for each of IPv4 and IPv6")
 	f.Uint32Var(&o.minPackets, "min-packets", 0, "a direction stays slow until the kernel forwarded so many of its packets")
 	f.BoolVar(&o.keep, "keep", false, "leave the datapath running when stopped")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -78,8 +78,8 @@ func (o *runOptions) check() error {
 			return usage("--device: %w", err)
 		}
 	}
-	if o.lease < leaseMin || o.lease > leaseMax {
-		return usage("--lease %s is not between %s and %s", o.lease, leaseMin, leaseMax)
+	if o.lease < shortestLease || o.lease > longestLease {
+		return usage("--lease %s is not between %s and %s", o.lease, shortestLease, longestLease)
 	}
 	if o.maxFlows < 2 {
 		return usage("--max-flows %d: a flow needs room for two directions", o.maxFlows)

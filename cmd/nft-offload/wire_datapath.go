@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,7 +21,7 @@ type fastPath struct {
 	candidates chan packet.Tuple
 	done       chan struct{} // ends those who fill candidates
 
-	// Bump may come from another goroutine; of all other methods only Apply changes what it uses.
+	// Bump may come from another goroutine while Apply opens d again.
 	mu     sync.Mutex
 	d      *datapath.Datapath
 	stream *datapath.Candidates
@@ -83,8 +84,10 @@ func (f *fastPath) Apply(desired engine.Desired) ([]engine.Refusal, error) {
 		if err := f.close(); err != nil {
 			f.log.Warn("close the datapath", "error", err)
 		}
+		before := f.cfg.Mark
 		f.cfg.Mark = desired.Mark
 		if err := f.open(); err != nil {
+			f.cfg.Mark = before // so that the next Apply tries again
 			return nil, err
 		}
 	}
@@ -118,7 +121,7 @@ func flatten(err error) []error {
 	if err == nil {
 		return nil
 	}
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // the outermost error itself is meant
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return []error{err}
 	}
@@ -143,8 +146,21 @@ func engineHook(h datapath.Hook) engine.Hook {
 	return engine.TC
 }
 
-func (f *fastPath) Sweep() (engine.Sweep, error) {
+// longestHeartbeatLease bounds how long leases become where renewals of very many flows would take too much of a core: far
+// below conntrack's timeouts, of which UDP's of 30 s (120 s once both sides spoke) is the shortest.
+const longestHeartbeatLease = 5 * time.Second
+
+func (f *fastPath) Sweep(watching bool) (engine.Sweep, error) {
 	s, err := f.d.Sweep()
+	if err == nil && watching {
+		active := 0
+		for _, a := range s.Live {
+			if a.State == datapath.StateReady && a.Idle < f.cfg.Hard {
+				active++
+			}
+		}
+		err = f.d.Heartbeat(active, longestHeartbeatLease)
+	}
 	out := engine.Sweep{Entries: s.Entries, Deleted: s.Deleted, Live: make([]engine.Activity, 0, len(s.Live))}
 	for _, a := range s.Live {
 		out.Live = append(out.Live, engine.Activity{

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/conntrack"
@@ -54,8 +55,8 @@ func (b *bed) later(f func() error) { b.cleanup = append(b.cleanup, f) }
 
 func (b *bed) close() error {
 	var errs []error
-	for i := len(b.cleanup) - 1; i >= 0; i-- {
-		errs = append(errs, b.cleanup[i]())
+	for _, step := range slices.Backward(b.cleanup) {
+		errs = append(errs, step())
 	}
 	if b.topo != nil {
 		errs = append(errs, b.topo.close())

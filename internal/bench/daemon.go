@@ -108,7 +108,11 @@ func (d *daemon) counters(ctx context.Context, hook string) (totals, error) {
 	if err != nil {
 		return totals{}, fmt.Errorf("ask daemon: %w", err)
 	}
-	return totals{fast: s.Stats.Fast[engine.Hook(hook)].Packets, slow: s.Stats.Slow.Packets}, nil
+	t := totals{fast: s.Stats.Fast[engine.Hook(hook)].Packets, slow: s.Stats.Slow.Packets, reasons: map[string]uint64{}}
+	for _, c := range s.Stats.Reasons {
+		t.reasons[c.Code] = c.Packets
+	}
+	return t, nil
 }
 
 // inode is what a namespace is called by in the names of files.

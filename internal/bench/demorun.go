@@ -110,8 +110,11 @@ func (d *demo) prove(ctx context.Context, p *path, six bool) error {
 	}
 	t := after.since(before)
 	share := float64(t.fast) / float64(max(t.fast+t.slow, 1))
-	d.check(p.name, family(six), "tcp payload", intact && share >= minFast,
-		fmt.Sprintf("%d MiB there and back, sha256 %s, %.1f %% of the packets fast", transferBytes>>20, same(intact), 100*share))
+	detail := fmt.Sprintf("%d MiB there and back, sha256 %s, %.1f %% of %d packets fast", transferBytes>>20, same(intact), 100*share, t.fast+t.slow)
+	if share < minFast {
+		detail += ": " + why(t.reasons)
+	}
+	d.check(p.name, family(six), "tcp payload", intact && share >= minFast, detail)
 	state, err := d.stateOf(tuple)
 	if err != nil {
 		return err

@@ -3,6 +3,9 @@ package bench
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cilium/ebpf/link"
@@ -39,15 +42,15 @@ type path struct {
 type totals struct {
 	fast    uint64 // packets
 	slow    uint64 // packets that the kernel got; 0 where only fast is asked for
-	reasons map[datapath.Reason]datapath.Counter
+	reasons map[string]uint64 // packets by the code of why they were not fast
 }
 
 // since is what was counted after an earlier reading.
 func (t totals) since(old totals) totals {
-	d := totals{fast: t.fast - old.fast, slow: t.slow - old.slow, reasons: map[datapath.Reason]datapath.Counter{}}
-	for r, c := range t.reasons {
-		if n := c.Packets - old.reasons[r].Packets; n > 0 {
-			d.reasons[r] = datapath.Counter{Packets: n}
+	d := totals{fast: t.fast - old.fast, slow: t.slow - old.slow, reasons: map[string]uint64{}}
+	for r, n := range t.reasons {
+		if n > old.reasons[r] {
+			d.reasons[r] = n - old.reasons[r]
 		}
 	}
 	return d
@@ -113,7 +116,11 @@ func (b *bed) offload(hook datapath.Hook, c datapath.Config, beat beat) (*path, 
 		beat: func() error { return d.Heartbeat(beat.active, beat.longest) },
 		totals: func() (totals, error) {
 			s, err := d.Stats()
-			return totals{fast: s.Fast[hook].Packets, reasons: s.Reasons}, err
+			t := totals{fast: s.Fast[hook].Packets, reasons: map[string]uint64{}}
+			for r, c := range s.Reasons {
+				t.reasons[r.String()] = c.Packets
+			}
+			return t, err
 		},
 	}, d, nil
 }
@@ -135,6 +142,15 @@ func (b *bed) devices(hook datapath.Hook) []datapath.Device {
 		})
 	}
 	return out
+}
+
+// why lists the reasons.
+func why(reasons map[string]uint64) string {
+	var out []string
+	for _, code := range slices.Sorted(maps.Keys(reasons)) {
+		out = append(out, fmt.Sprintf("%s %d", code, reasons[code]))
+	}
+	return strings.Join(out, ", ")
 }
 
 // run sends for about the time given and returns what it cost. Ways through the router do not change within.

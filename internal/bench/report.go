@@ -59,11 +59,7 @@ func (r Report) writeRow(b *strings.Builder, row Row) {
 	if row.Failed == "" {
 		return
 	}
-	var why []string
-	for _, name := range slices.Sorted(maps.Keys(row.Reasons)) {
-		why = append(why, fmt.Sprintf("%s %d", name, row.Reasons[name]))
-	}
-	wrap(b, "  ", "FAILED: "+row.Failed+": "+strings.Join(why, ", "))
+	wrap(b, "  ", "FAILED: "+row.Failed+": "+why(row.Reasons))
 }
 
 func (r Report) writeConnections(b *strings.Builder) {

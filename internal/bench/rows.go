@@ -62,8 +62,8 @@ func row(p *path, six bool, n int, samples []sample) Row {
 		sent += uint64(s.sent)
 		received += uint64(s.received)
 		fast += s.totals.fast
-		for r, c := range s.totals.reasons {
-			reasons[r.String()] += c.Packets
+		for code, n := range s.totals.reasons {
+			reasons[code] += n
 		}
 	}
 	w.NsPerPacket = median(ns)

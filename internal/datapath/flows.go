@@ -114,10 +114,7 @@ func (e *entry) idle(now uint64) time.Duration {
 func (d *Datapath) Flows() ([]Flow, error) {
 	var out []Flow
 	now := monotonic()
-	hard := d.cfg.Hard
-	if now < d.settings.Alive {
-		hard = time.Duration(d.settings.LongHard)
-	}
+	hard := d.hardLimit(now)
 	adjs := map[uint32]nfoAdj{}
 	var lookup error
 	err := d.each(func(e *entry) {
@@ -143,4 +140,14 @@ func since(now, then uint64) time.Duration {
 		return 0
 	}
 	return time.Duration(now - then)
+}
+
+// hardLimit is the limit in force.
+func (d *Datapath) hardLimit(now uint64) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now < d.settings.Alive {
+		return time.Duration(d.settings.LongHard)
+	}
+	return d.cfg.Hard
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -44,15 +45,17 @@ var ErrNoBTF = errors.New("the kernel has no BTF (/sys/kernel/btf/vmlinux, CONFI
 // ErrNoBPFFS says that the pin directory is not on a bpf file system.
 var ErrNoBPFFS = errors.New("not on a bpf file system")
 
-// Datapath is the loaded state of one network namespace. Its methods are not safe for concurrent use, Candidates
-// excepted. Attaching resolves ifindexes in the network namespace of the calling OS thread.
+// Datapath is the loaded state of one network namespace. Bump, Heartbeat, Flows, Stats and Candidates may be called from
+// any goroutine; of the others only one at a time. Attaching resolves ifindexes in the network namespace of the calling OS thread.
 type Datapath struct {
 	cfg      Config
 	maps     nfoMaps
 	programs map[variant]*ebpf.Program
-	settings nfoSettings
 	adopted  bool
 	slots    slots
+
+	mu       sync.Mutex // guards settings, of which Bump and Heartbeat write from any goroutine
+	settings nfoSettings
 }
 
 // variant is a program with its constants.
@@ -229,6 +232,8 @@ func (d *Datapath) Adopted() bool { return d.adopted }
 // Bump starts a new generation: every lease is due now and dead in 100 ms unless the kernel forwards another packet
 // of the flow in the same way.
 func (d *Datapath) Bump() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.settings.Bump = monotonic()
 	return d.writeSettings()
 }
@@ -238,6 +243,8 @@ func (d *Datapath) Bump() error {
 // conntrack timeout: conntrack hears of a flow only when its lease is renewed. When the heartbeat stops, the
 // configured limits are back.
 func (d *Datapath) Heartbeat(active int, longest time.Duration) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	s := &d.settings
 	due := max(d.cfg.Due, min(longest, time.Duration(active)*time.Second/renewalBudget))
 	check := max(checkEvery, min(longest, time.Duration(active)*time.Second/checkBudget))

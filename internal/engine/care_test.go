@@ -113,7 +113,9 @@ func TestStoppingClearsTheFlagsOfWhatWasCarried(t *testing.T) {
 		r := newRig().run(t)
 		r.sweepOf(up(1, 0), down(1, 0), engine.Activity{Conntrack: 8, Tuple: tuple("10.0.0.2:1", "192.0.2.1:80")})
 		r.cancel()
-		<-r.ended
+		if err := <-r.ended; err != nil {
+			t.Error(err)
+		}
 		if got := r.conntrack.Take(); got != liberalUp {
 			t.Errorf("the end did %q, want %q", got, liberalUp)
 		}

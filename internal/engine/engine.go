@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/packet"
@@ -32,6 +34,7 @@ type Config struct {
 type Engine struct {
 	cfg      Config
 	problems problems
+	blind    atomic.Int32 // watches that are lost
 	bumper   *bumper
 	reader   *reader
 	care     *care
@@ -94,6 +97,9 @@ func (e *Engine) Run(ctx context.Context) error {
 		return fmt.Errorf("watch network: %w", err)
 	}
 	v, err := Read(ctx, e.cfg.Source, e.cfg.Links)
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -102,8 +108,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	close(e.ready)
 
-	wg.Go(func() { watch(ctx, "ruleset", e.cfg.Source.Watch, rules, e.changed, e.problem) })
-	wg.Go(func() { watch(ctx, "network", e.cfg.Links.Watch, links, e.changed, e.problem) })
+	wg.Go(func() { e.watch(ctx, "ruleset", e.cfg.Source.Watch, rules) })
+	wg.Go(func() { e.watch(ctx, "network", e.cfg.Links.Watch, links) })
 	wg.Go(func() { e.bumper.run(ctx) })
 	wg.Go(func() { e.reader.run(ctx) })
 	for _, w := range careWorkers(ctx, e.cfg.Conntrack, e.cfg.Candidates, e.work, e.problem) {
@@ -121,6 +127,11 @@ func (e *Engine) start(v View) error {
 		return err
 	}
 	e.reconcile(v)
+	for _, name := range slices.Sorted(maps.Keys(e.cfg.Choices)) {
+		if !slices.ContainsFunc(e.decisions, func(d Decision) bool { return d.Name == name }) {
+			e.cfg.Log.Warn("--device has no effect: no flowtable lists the device", "device", name)
+		}
+	}
 	for _, d := range e.decisions {
 		if d.Asked && d.Hook == Off && e.cfg.Choices[d.Name] != Off {
 			return &DeviceError{d.Name, d.Reason}
@@ -265,7 +276,7 @@ func (e *Engine) report() {
 
 func (e *Engine) sweepOnce() {
 	begin := time.Now()
-	s, err := e.cfg.Datapath.Sweep()
+	s, err := e.cfg.Datapath.Sweep(e.blind.Load() == 0)
 	if err != nil {
 		e.problem("sweep", err)
 		return
@@ -285,7 +296,7 @@ func (e *Engine) sweepOnce() {
 
 // release clears, one last time, the flags of every connection in the table.
 func (e *Engine) release() {
-	s, err := e.cfg.Datapath.Sweep()
+	s, err := e.cfg.Datapath.Sweep(false)
 	if err != nil {
 		e.problem("sweep", err)
 		return

@@ -277,8 +277,16 @@ func TestLostWatchIsStartedAgainAndCountsAsAChange(t *testing.T) {
 		bumps := len(r.datapath.Bumps())
 		r.machine.BreakWatches()
 		r.machine.SetRules(flowtable("r0")) // nobody hears of this
-		time.Sleep(5 * time.Second)
+		time.Sleep(time.Second)
 		synctest.Wait()
+		if r.datapath.Watched() {
+			t.Error("leases may still be long, though nobody watches")
+		}
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		if !r.datapath.Watched() {
+			t.Error("leases stay short, though all is watched again")
+		}
 		if len(r.datapath.Bumps()) == bumps {
 			t.Error("no generation after notifications were lost")
 		}

@@ -29,7 +29,9 @@ type Datapath interface {
 	// Apply makes the datapath as desired. Devices it cannot attach to come back as refusals; the others run.
 	Apply(want Desired) ([]Refusal, error)
 	Bump() error
-	Sweep() (Sweep, error)
+	// Sweep is called every second. watching says that every change of the machine will be followed by a Bump: leases
+	// may be longer for as long as that is said.
+	Sweep(watching bool) (Sweep, error)
 	Stats() (Stats, error)
 	Flows() ([]Flow, error)
 }

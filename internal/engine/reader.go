@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -83,37 +82,5 @@ func (r *reader) run(ctx context.Context) {
 			return
 		case <-time.After(gap):
 		}
-	}
-}
-
-// errWatchEnded is a watch whose channel closed.
-var errWatchEnded = errors.New("the watch ended")
-
-// watch passes changes on for as long as the context lives. A watch that fails is started again, and since changes
-// were missed meanwhile, that is a change too.
-func watch(ctx context.Context, name string, start func(context.Context) (<-chan Change, error), first <-chan Change, deliver func(Change), log func(string, error)) {
-	ch := first
-	for {
-		for c := range ch {
-			deliver(c)
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		log("watch "+name, errWatchEnded)
-		deliver(Change{What: name + " watch lost", Reread: true})
-		for ch = nil; ch == nil; {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(readRetry):
-			}
-			var err error
-			if ch, err = start(ctx); err != nil {
-				log("watch "+name, err)
-				ch = nil
-			}
-		}
-		deliver(Change{What: name + " watched again", Reread: true})
 	}
 }

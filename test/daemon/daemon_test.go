@@ -2,6 +2,7 @@
 package daemon_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 
+	"github.com/nft-offload/nft-offload/internal/conntrack"
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 	"github.com/nft-offload/nft-offload/internal/testkit/daemon"
@@ -240,12 +242,14 @@ func TestForeignObjectsOnADeviceAreNamedAndNeverReplaced(t *testing.T) {
 		text         string
 	}{
 		"tc filter": {
-			[]string{"tc qdisc add dev r0 clsact", "tc filter add dev r0 ingress pref 7 matchall action ok"},
-			[]string{"tc", "filter", "show", "dev", "r0", "ingress"}, engine.ForeignFilter, "pref 7 matchall",
+			[]string{"tc qdisc add dev r0 clsact", "tc filter add dev r0 ingress pref 7 protocol ip u32 match u32 0 0 classid 1:1"},
+			[]string{"tc", "filter", "show", "dev", "r0", "ingress"},
+			engine.ForeignFilter, "pref 7 u32",
 		},
 		"netdev chain": {
 			[]string{"nft add table netdev guard", "nft add chain netdev guard in { type filter hook ingress device r0 priority 0 ; }", "nft add rule netdev guard in tcp dport 23 drop"},
-			[]string{"nft", "list", "chain", "netdev", "guard", "in"}, engine.DeviceChain, "netdev guard in",
+			[]string{"nft", "list", "chain", "netdev", "guard", "in"},
+			engine.DeviceChain, "netdev guard in",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -388,5 +392,127 @@ func TestNetnsFlagEntersTheNamespace(t *testing.T) {
 		if err := errors.Join(err, json.Unmarshal(out, &s)); err != nil || s.PID != d.PID() {
 			t.Errorf("status --netns %s: %v: %s", name, err, out)
 		}
+	}
+}
+
+func TestIdleTCPConnectionGetsItsTimeoutBack(t *testing.T) {
+	hooks(t, func(t *testing.T, hook engine.Hook) {
+		r := router(t, hook)
+		load(t, r)
+		d := daemon.Start(t, r.Router, devices(hook)...)
+		tcp, err := testkit.ConnectTCP(t, r.Path(false, 5001), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tcp.Transfer(testkit.Load{Up: 200_000, Down: 200_000, Rate: 1000, Size: 100}); err != nil {
+			t.Fatal(err)
+		}
+		if fast := d.Status().Stats.FastPackets().Packets; fast < 3000 {
+			t.Fatalf("%d packets were fast", fast)
+		}
+		// What was idle for the hard limit is restored by the next sweep; the kernel's own value is five days.
+		testkit.MustAwait(t, 10*time.Second, func() error {
+			if left := tracked(t, r, 5001).Timeout; left < 400000*time.Second {
+				return fmt.Errorf("%s left", left)
+			}
+			return nil
+		})
+		if err := tcp.Finish(5 * time.Second); err != nil {
+			t.Error(err)
+		}
+		if e := tracked(t, r, 5001); e.TCP == nil || e.TCP.State != conntrack.TCPTimeWait {
+			t.Errorf("after FIN: %s", e)
+		}
+	})
+}
+
+// tracked reads the only connection to a port.
+func tracked(t *testing.T, r *testkit.Router, port uint16) conntrack.Entry {
+	t.Helper()
+	var found []conntrack.Entry
+	err := r.Router.Do(func() error {
+		c, err := conntrack.Open()
+		if err != nil {
+			return err
+		}
+		defer c.Close() //nolint:errcheck // nothing was written
+		for e, err := range c.Dump(conntrack.Filter{}) {
+			if err != nil {
+				return err
+			}
+			if e.Orig.Dst.Port() == port {
+				found = append(found, e)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) != 1 {
+		t.Fatalf("%d connections to port %d: %v", len(found), port, found)
+	}
+	return found[0]
+}
+
+func TestDropRuleIsInForceAtOnce(t *testing.T) {
+	hooks(t, func(t *testing.T, hook engine.Hook) {
+		r := router(t, hook)
+		load(t, r)
+		d := daemon.Start(t, r.Router, devices(hook)...)
+		udp := forwarded(t, r, d)
+		stats := make(chan testkit.UDPStats, 1)
+		go func() { stats <- udp.Exchange(1500, 1000, 300*time.Millisecond) }()
+		before := d.Status().Stats.FastPackets().Packets
+		testkit.MustAwait(t, 5*time.Second, func() error {
+			if got := d.Status().Stats.FastPackets().Packets - before; got < 500 {
+				return fmt.Errorf("%d packets", got)
+			}
+			return nil
+		})
+		r.Router.Run("nft", "insert", "rule", "inet", "filter", "forward", "udp", "dport", "5002", "drop")
+		since := time.Now()
+		s := <-stats
+		if s.Up.Received >= s.Sent {
+			t.Fatalf("nothing was dropped: %+v", s)
+		}
+		const limit = 200 * time.Millisecond
+		if late := s.Up.Last.Sub(since); late > limit {
+			t.Errorf("datagrams passed until %v after the rule, limit %v", late, limit)
+		} else {
+			t.Logf("the last datagram passed %v after the rule was there", late)
+		}
+	})
+}
+
+func TestDaemonWhoseLogReaderDiedStillWithdraws(t *testing.T) {
+	r := router(t, engine.TC)
+	load(t, r)
+	testkit.CheckRestored(t, 10*time.Second, snapshotOptions(), r.Router)
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(daemon.Binary(t), "run")
+	cmd.Stderr = writer
+	if err := r.Router.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	_ = writer.Close()
+	lines := bufio.NewScanner(reader)
+	running := false
+	for !running && lines.Scan() {
+		running = strings.Contains(lines.Text(), "msg=running")
+	}
+	if !running {
+		t.Fatalf("the daemon ended: %v", lines.Err())
+	}
+	_ = reader.Close()
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("daemon: %v", err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 // TestFlowsAreCarriedThroughEveryNAT: what is sent arrives, at 1000 packets a second and more at least 95 % of the
 // packets that are neither punts nor renewals are fast, and a close ends in TIME_WAIT.
 func TestFlowsAreCarriedThroughEveryNAT(t *testing.T) {
+	t.Parallel() // beside the idle connections: both wait most of the time
 	eachHook(t, func(t *testing.T, hook engine.Hook) {
 		for _, n := range translations() {
 			t.Run(n.name, func(t *testing.T) {

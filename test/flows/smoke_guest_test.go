@@ -50,27 +50,32 @@ func TestRouterExampleOnARealFlowtable(t *testing.T) {
 	if fast < 3000 || fast*100 < (fast+slow)*90 {
 		t.Errorf("%d packets were ours and %d were not: %+v", fast, slow, s.Stats)
 	}
-	leaseHolds(t, r, d, udp)
 	if err := tcp.Finish(10 * time.Second); err != nil {
 		t.Error(err)
 	}
+	leaseHolds(t, r, d, udp)
 }
 
-// leaseHolds kills the daemon, cuts the flow's way off, and sees it stop within the hard limit.
+// leaseHolds kills the daemon, takes the flow's permission away, and sees it stop within the hard limit. (A new drop rule
+// or route would not do: the kernel's flowtable does not see the one and not always the other, and it forwards the
+// renewals.)
 func leaseHolds(t *testing.T, r *testkit.Router, d *daemon.Daemon, udp *testkit.UDPFlow) {
 	t.Helper()
 	udp.Start(200)
 	d.Kill9()
 	testkit.MustAwait(t, 10*time.Second, notBefore(time.Now().Add(3*time.Second)))
-	r.Router.Run("ip", "route", "add", "blackhole", "198.51.100.2/32")
+	sent := udp.Stats().Up.Received
+	r.Router.NFTables("flush ruleset\ntable inet x {\n chain f {\n type filter hook forward priority 0; policy drop\n }\n}\n")
 	changed := time.Now()
 	testkit.MustAwait(t, 20*time.Second, notBefore(changed.Add(5*time.Second)))
 	udp.Stop(0)
+	if udp.Stats().Up.Received == sent {
+		t.Error("the flow had stopped before")
+	}
 	// Two seconds by the guest's clock; an emulated machine is late in everything else.
 	if took := udp.Stats().Up.Last.Sub(changed); took > 2500*time.Millisecond {
 		t.Errorf("packets went the old way for %v without a daemon", took)
 	}
-	r.Router.Run("ip", "route", "del", "blackhole", "198.51.100.2/32")
 }
 
 func notBefore(when time.Time) func() error {

@@ -176,6 +176,7 @@ type Datapath struct {
 	applies int
 	bumps   []time.Time
 	live    []engine.Activity
+	watched bool
 	refuse  map[string]engine.Refusal // by device and hook
 }
 
@@ -223,9 +224,10 @@ func (d *Datapath) SetLive(live ...engine.Activity) {
 }
 
 // Sweep returns what SetLive set.
-func (d *Datapath) Sweep() (engine.Sweep, error) {
+func (d *Datapath) Sweep(watching bool) (engine.Sweep, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.watched = watching
 	return engine.Sweep{Entries: len(d.live), Live: slices.Clone(d.live)}, nil
 }
 
@@ -255,6 +257,13 @@ func (d *Datapath) Bumps() []time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.bumps)
+}
+
+// Watched is what the last sweep was told.
+func (d *Datapath) Watched() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.watched
 }
 
 // Applies counts Apply.
