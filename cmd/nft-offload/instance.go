@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +28,7 @@ func (e *runningError) Error() string {
 // acquire takes the lock file, or fails with a *runningError.
 func acquire(path string) (*instance, error) {
 	for {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+		f, err := openLock(path)
 		if err != nil {
 			return nil, fmt.Errorf("take the lock of this network namespace: %w", err)
 		}
@@ -47,6 +48,23 @@ func acquire(path string) (*instance, error) {
 	}
 }
 
+// openLock opens or makes a lock file. The last holder of any lock removes the directory, too, maybe just now.
+func openLock(path string) (*os.File, error) {
+	const tries = 10
+	var err error
+	for range tries {
+		if err = os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return nil, err
+		}
+		var f *os.File
+		f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+		if !errors.Is(err, os.ErrNotExist) {
+			return f, err
+		}
+	}
+	return nil, err
+}
+
 // await waits until the holder of the lock file is gone, and takes it.
 func await(ctx context.Context, path string, limit time.Duration) (*instance, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -58,7 +76,7 @@ func await(ctx context.Context, path string, limit time.Duration) (*instance, er
 	got := make(chan result, 1)
 	go func() {
 		for {
-			f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+			f, err := openLock(path)
 			if err == nil {
 				if err = unix.Flock(int(f.Fd()), unix.LOCK_EX); err == nil && same(f, path) {
 					got <- result{&instance{f}, writePID(f)}

@@ -110,8 +110,5 @@ func prepareMachine(p places) error {
 	if err := mountBPFFS(filepath.Dir(p.bpffs)); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(p.state, 0o700); err != nil {
-		return fmt.Errorf("make state directory: %w", err)
-	}
 	return nil
 }

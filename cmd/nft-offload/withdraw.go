@@ -71,9 +71,6 @@ func (e *env) withdraw(restore string) (w withdrawal, err error) {
 	if err != nil {
 		return w, err
 	}
-	if err := os.MkdirAll(e.places.state, 0o700); err != nil {
-		return w, fmt.Errorf("make state directory: %w", err)
-	}
 	hold, err := e.takeOver(ns, &w)
 	if err != nil {
 		return w, err

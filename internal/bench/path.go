@@ -40,8 +40,8 @@ type path struct {
 }
 
 type totals struct {
-	fast    uint64 // packets
-	slow    uint64 // packets that the kernel got; 0 where only fast is asked for
+	fast    uint64            // packets
+	slow    uint64            // packets that the kernel got; 0 where only fast is asked for
 	reasons map[string]uint64 // packets by the code of why they were not fast
 }
 

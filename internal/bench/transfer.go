@@ -24,9 +24,10 @@ const (
 	transferLimit = 30 * time.Second
 )
 
-// transfer sends random bytes over one TCP connection, has them echoed, and closes it. It returns the connection's
-// tuple as the client sees it, and whether each side read what the other wrote.
-func (t *topology) transfer(ctx context.Context, six bool) (tuple packet.Tuple, intact bool, err error) {
+// transfer opens a TCP connection, exchanges single bytes until the connection is settled, then sends random bytes,
+// has them echoed, and closes it. It returns the connection's tuple as the client sees it, and whether the client read
+// what it wrote. Nobody closes before all is read: what follows a FIN is for the kernel.
+func (t *topology) transfer(ctx context.Context, six bool, settled func() (bool, error)) (tuple packet.Tuple, intact bool, err error) {
 	addr := netip.AddrPortFrom(t.s0.addr(six), transferPort).String()
 	var l net.Listener
 	if err := t.server.elsewhere(func() (err error) { l, err = net.Listen("tcp", addr); return err }); err != nil {
@@ -47,22 +48,42 @@ func (t *topology) transfer(ctx context.Context, six bool) (tuple packet.Tuple, 
 		return tuple, false, fmt.Errorf("transfer: %w", err)
 	}
 	tuple = packet.Tuple{Src: addrPort(c.LocalAddr()), Dst: addrPort(c.RemoteAddr()), Proto: packet.TCP}
+	if err := chat(c, settled); err != nil {
+		return tuple, false, fmt.Errorf("transfer: %w", err)
+	}
 	sent, got := sha256.New(), sha256.New()
 	wrote := make(chan error, 1)
 	go func() {
 		source := io.LimitReader(rand.NewChaCha8([32]byte{}), transferBytes)
 		_, err := io.Copy(io.MultiWriter(c, sent), source)
-		if tcp, ok := c.(*net.TCPConn); ok && err == nil {
-			err = tcp.CloseWrite()
-		}
 		wrote <- err
 	}()
-	n, err := io.Copy(got, c)
-	err = errors.Join(err, <-wrote, <-served, c.Close())
+	n, err := io.CopyN(got, c, transferBytes)
+	err = errors.Join(err, <-wrote, c.Close(), <-served)
 	if err != nil {
 		return tuple, false, fmt.Errorf("transfer over %s: after %d bytes: %w", family(six), n, err)
 	}
 	return tuple, n == transferBytes && string(sent.Sum(nil)) == string(got.Sum(nil)), nil
+}
+
+// chatLimit is how long a connection may take to settle; it goes on without, and the share of fast packets tells.
+const chatLimit = 2 * time.Second
+
+// chat exchanges bytes until the connection is settled.
+func chat(c net.Conn, settled func() (bool, error)) error {
+	for end := time.Now().Add(chatLimit); time.Now().Before(end); {
+		b := []byte{1}
+		if _, err := c.Write(b); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(c, b); err != nil {
+			return err
+		}
+		if ok, err := settled(); ok || err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // echoOne sends everything back that one connection brings.

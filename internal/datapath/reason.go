@@ -96,7 +96,7 @@ func (r Reason) String() string { return r.Info().Code }
 // Reasons returns every reason in order.
 func Reasons() []Reason {
 	all := make([]Reason, 0, numReasons)
-	for r := Fast; r < numReasons; r++ {
+	for r := range numReasons {
 		all = append(all, r)
 	}
 	return all

@@ -3,6 +3,7 @@ package flows
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -114,10 +115,8 @@ func awaitState(t *testing.T, r *testkit.Router, orig packet.Tuple, want ...conn
 			if err != nil {
 				return err
 			}
-			for _, s := range want {
-				if e.TCP.State == s {
-					return nil
-				}
+			if slices.Contains(want, e.TCP.State) {
+				return nil
 			}
 			return fmt.Errorf("the connection is %v instead of %v", e.TCP.State, want)
 		})

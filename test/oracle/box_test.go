@@ -333,9 +333,3 @@ func (b *box) reasons() string {
 	slices.Sort(lines)
 	return fmt.Sprintf("fast %v, %s", st.Fast, strings.Join(lines, ", "))
 }
-
-// arrives says whether a packet of the tuple has come to the server's side.
-func (b *box) arrives(tup packet.Tuple) bool {
-	_, err := b.ports[server].Recv(time.Millisecond, testkit.OfTuple(tup))
-	return err == nil
-}

@@ -13,8 +13,8 @@ import (
 )
 
 var (
-	frames = flag.Int("frames", 150, "random frames a flow and direction") //nolint:gochecknoglobals // test flag
-	seed   = flag.Uint64("seed", 1, "seed of the random frames")           //nolint:gochecknoglobals // test flag
+	frames = flag.Int("frames", 150, "random frames a flow and direction")
+	seed   = flag.Uint64("seed", 1, "seed of the random frames")
 )
 
 // TestSameBytesAsKernel sends random frames of established flows, good and bad, through a router with the datapath

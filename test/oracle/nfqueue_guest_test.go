@@ -13,6 +13,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
 // Message types and attributes of include/uapi/linux/netfilter/nfnetlink_queue.h.
@@ -147,4 +148,10 @@ func TestPacketsHeldInAQueueTeachNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// arrives says whether a packet of the tuple has come to the server's side.
+func (b *box) arrives(tup packet.Tuple) bool {
+	_, err := b.ports[server].Recv(time.Millisecond, testkit.OfTuple(tup))
+	return err == nil
 }

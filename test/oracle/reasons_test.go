@@ -113,8 +113,10 @@ func observerRefusals() []refusal {
 		{reason: datapath.Altered, fresh: true, rules: fmt.Sprintf(mangle, "ip ttl set 20"), do: plain},
 		{reason: datapath.Untracked, fresh: true, rules: fmt.Sprintf(raw, "udp dport 2001 notrack\nudp sport 2001 notrack"), do: plain},
 		{reason: datapath.Zone, fresh: true, rules: fmt.Sprintf(raw, "ct zone set 5"), do: plain},
-		{reason: datapath.Helper, fresh: true, proto: packet.TCP, do: plain,
-			rules: "table inet h {\n ct helper ftp {\n type \"ftp\" protocol tcp\n }\n chain p {\n type filter hook prerouting priority 0; policy accept\n ct helper set \"ftp\"\n }\n}\n"},
+		{
+			reason: datapath.Helper, fresh: true, proto: packet.TCP, do: plain,
+			rules: "table inet h {\n ct helper ftp {\n type \"ftp\" protocol tcp\n }\n chain p {\n type filter hook prerouting priority 0; policy accept\n ct helper set \"ftp\"\n }\n}\n",
+		},
 		{reason: datapath.NotAdded, fresh: true, rules: "flush chain inet handover forward\nadd rule inet handover forward ct state established accept\n", do: plain},
 		{reason: datapath.CTState, fresh: true, rules: fmt.Sprintf(mangle, "ct label set 127"), do: func(b *box, tuples [2]packet.Tuple) {
 			// A flow that nobody answers stays new.

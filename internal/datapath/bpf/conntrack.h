@@ -19,8 +19,9 @@ struct ct_view {
 	__u8 reply_dir; /* the packet's direction: 1 reply */
 };
 
-#define ct_read(dst, ct, field) \
-	bpf_probe_read_kernel(dst, sizeof(*(dst)), (void *)(ct) + bpf_core_field_offset(struct nf_conn, field))
+#define ct_read(dst, ct, field)                    \
+	bpf_probe_read_kernel(dst, sizeof(*(dst)), \
+			      (void *)(ct) + bpf_core_field_offset(struct nf_conn, field))
 
 static __always_inline void ct_extensions(struct ct_view *v, void *ct)
 {
@@ -30,11 +31,13 @@ static __always_inline void ct_extensions(struct ct_view *v, void *ct)
 	ct_read(&ext, ct, ext);
 	if (!ext)
 		return;
-	bpf_probe_read_kernel(&helper, 1, ext + bpf_core_enum_value(enum nf_ct_ext_id, NF_CT_EXT_HELPER));
+	bpf_probe_read_kernel(&helper, 1,
+			      ext + bpf_core_enum_value(enum nf_ct_ext_id, NF_CT_EXT_HELPER));
 	v->helper = helper != 0;
 	if (!bpf_core_enum_value_exists(enum nf_ct_ext_id, NF_CT_EXT_LABELS))
 		return;
-	bpf_probe_read_kernel(&labels, 1, ext + bpf_core_enum_value(enum nf_ct_ext_id, NF_CT_EXT_LABELS));
+	bpf_probe_read_kernel(&labels, 1,
+			      ext + bpf_core_enum_value(enum nf_ct_ext_id, NF_CT_EXT_LABELS));
 	if (labels)
 		bpf_probe_read_kernel(v->labels, sizeof(v->labels), ext + labels);
 }
@@ -44,7 +47,8 @@ static __always_inline int ct_state(struct ct_view *v, void *ct)
 {
 	v->address = (__u64)(long)ct;
 	ct_read(&v->status, ct, status);
-	if ((v->status & (IPS_CONFIRMED | IPS_DYING | IPS_SEQ_ADJUST | IPS_NAT_CLASH)) != IPS_CONFIRMED)
+	if ((v->status & (IPS_CONFIRMED | IPS_DYING | IPS_SEQ_ADJUST | IPS_NAT_CLASH)) !=
+	    IPS_CONFIRMED)
 		return R_CT_STATE;
 	return 0;
 }

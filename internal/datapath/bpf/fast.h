@@ -23,7 +23,8 @@ static __always_inline void kill(struct hot *h, struct cold *c, __u64 now)
 }
 
 /* The key that packets of the other direction arrive with: what leaves, turned round, on the device it left by. */
-static __always_inline void reverse4(struct key4 *r, const struct key4 *k, const struct flow4 *f, __u32 ifindex)
+static __always_inline void reverse4(struct key4 *r, const struct key4 *k, const struct flow4 *f,
+				     __u32 ifindex)
 {
 	r->port = ifindex << 8 | (k->port & 0xff);
 	r->saddr = f->daddr;
@@ -32,7 +33,8 @@ static __always_inline void reverse4(struct key4 *r, const struct key4 *k, const
 	r->dport = f->hot.sport;
 }
 
-static __always_inline void reverse6(struct key6 *r, const struct key6 *k, const struct flow6 *f, __u32 ifindex)
+static __always_inline void reverse6(struct key6 *r, const struct key6 *k, const struct flow6 *f,
+				     __u32 ifindex)
 {
 	r->port = ifindex << 8 | (k->port & 0xff);
 	__builtin_memcpy(r->saddr, f->daddr, sizeof(r->saddr));
@@ -90,8 +92,8 @@ static __noinline int kill_pair6(const struct key6 *k, struct flow6 *f)
  * a generation change, every packet goes slow. Nothing here can lengthen a lease; only the observer can, with the
  * arrival time of a packet that the kernel forwarded.
  */
-static __always_inline int lease(struct hot *h, struct cold *c, const struct adj *adj, const struct settings *ctl,
-				 const struct pkt *p, __u64 now)
+static __always_inline int lease(struct hot *h, struct cold *c, const struct adj *adj,
+				 const struct settings *ctl, const struct pkt *p, __u64 now)
 {
 	__u64 stamp = *(volatile __u64 *)&h->stamp;
 	__u64 bump = ctl->bump > adj->bump ? ctl->bump : adj->bump;
@@ -134,8 +136,9 @@ static __always_inline int macs_differ(const void *frame, const __u8 *want)
  * May this packet take the entry's way? On 0, *out is its adjacency. *past says that the entry is this hook's:
  * a tc program behind XDP stays silent about the others, which XDP has counted.
  */
-static __always_inline int admit(struct hot *h, struct cold *c, const struct pkt *p, const void *frame,
-				 enum hook hook, __u32 cookie, struct adj **out, int *past)
+static __always_inline int admit(struct hot *h, struct cold *c, const struct pkt *p,
+				 const void *frame, enum hook hook, __u32 cookie, struct adj **out,
+				 int *past)
 {
 	__u32 word = *(volatile __u32 *)&h->word, zero = 0, i = h->adj;
 	struct settings *ctl = bpf_map_lookup_elem(&control, &zero);
@@ -179,8 +182,8 @@ static __always_inline int check_due(struct hot *h)
 }
 
 /* The entry's conntrack is there, not dying, and the same object. */
-static __always_inline int ct_alive(void *ctx, enum hook hook, struct bpf_sock_tuple *t, __u32 size, __u8 proto,
-				    __u64 want)
+static __always_inline int ct_alive(void *ctx, enum hook hook, struct bpf_sock_tuple *t, __u32 size,
+				    __u8 proto, __u64 want)
 {
 	struct bpf_ct_opts opts = { .netns_id = -1, .l4proto = proto };
 	struct nf_conn *ct;

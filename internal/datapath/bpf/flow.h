@@ -53,8 +53,8 @@ struct hot {
 	__u32 adj;     /* index into adjs */
 	__u32 word;    /* enum state | FLOW_* << 8 | DSCP (ECN bits zero) << 16 */
 	__u16 tag;     /* of the adjacency */
-	__u16 delta3;  /* IPv4: header checksum delta, TTL included. IPv6: sum of the address changes */
-	__u16 delta4;  /* checksum delta of addresses and ports */
+	__u16 delta3; /* IPv4: header checksum delta, TTL included. IPv6: sum of the address changes */
+	__u16 delta4; /* checksum delta of addresses and ports */
 	__u16 max_len; /* longest layer 3 packet (GSO: segment) that the kernel forwarded within this lease */
 	__be16 sport, dport; /* after translation */
 };
@@ -151,13 +151,13 @@ struct candidate {
 	struct ct_tuple orig, reply;
 };
 
-#define MAP(name, kind, k, v, n, fl)                \
-	struct {                                    \
-		__uint(type, BPF_MAP_TYPE_##kind);  \
-		__type(key, k);                     \
-		__type(value, v);                   \
-		__uint(max_entries, n);             \
-		__uint(map_flags, fl);              \
+#define MAP(name, kind, k, v, n, fl)                 \
+	struct {                                     \
+		__uint(type, BPF_MAP_TYPE_##kind);   \
+		__type(key, k);                      \
+		__type(value, v);                    \
+		__uint(max_entries, n);              \
+		__uint(map_flags, fl);               \
 		__uint(pinning, LIBBPF_PIN_BY_NAME); \
 	} name SEC(".maps")
 
@@ -203,7 +203,8 @@ static __always_inline void count(enum hook hook, __u32 reason, __u32 packets, _
 
 static __always_inline __u32 cookie4(const struct key4 *k)
 {
-	return (k->saddr * 0x9e3779b1 ^ k->daddr) * 0x85ebca6b ^ ((__u32)k->sport << 16 | k->dport) ^ k->port;
+	return (k->saddr * 0x9e3779b1 ^ k->daddr) * 0x85ebca6b ^
+	       ((__u32)k->sport << 16 | k->dport) ^ k->port;
 }
 
 static __always_inline __u32 cookie6(const struct key6 *k)

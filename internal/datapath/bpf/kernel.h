@@ -103,8 +103,8 @@ struct bpf_ct_opts {
 };
 #define CT_OPTS_SIZE 12
 
-struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *, struct bpf_sock_tuple *, __u32, struct bpf_ct_opts *,
-				  __u32) __ksym;
-struct nf_conn *bpf_xdp_ct_lookup(struct xdp_md *, struct bpf_sock_tuple *, __u32, struct bpf_ct_opts *,
-				  __u32) __ksym;
+struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *, struct bpf_sock_tuple *, __u32,
+				  struct bpf_ct_opts *, __u32) __ksym;
+struct nf_conn *bpf_xdp_ct_lookup(struct xdp_md *, struct bpf_sock_tuple *, __u32,
+				  struct bpf_ct_opts *, __u32) __ksym;
 void bpf_ct_release(struct nf_conn *) __ksym;

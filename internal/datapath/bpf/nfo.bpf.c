@@ -38,7 +38,8 @@ static __always_inline int partial6(const struct pkt *p, const struct key6 *k)
 	return partial_checksums && p->check == fold(sum);
 }
 
-static __always_inline int gone4(void *ctx, enum hook hook, struct key4 *k, struct flow4 *e, __u8 proto)
+static __always_inline int gone4(void *ctx, enum hook hook, struct key4 *k, struct flow4 *e,
+				 __u8 proto)
 {
 	struct bpf_sock_tuple t = {};
 
@@ -52,7 +53,8 @@ static __always_inline int gone4(void *ctx, enum hook hook, struct key4 *k, stru
 	return 1;
 }
 
-static __always_inline int gone6(void *ctx, enum hook hook, struct key6 *k, struct flow6 *e, __u8 proto)
+static __always_inline int gone6(void *ctx, enum hook hook, struct key6 *k, struct flow6 *e,
+				 __u8 proto)
 {
 	struct bpf_sock_tuple t = {};
 
@@ -67,8 +69,8 @@ static __always_inline int gone6(void *ctx, enum hook hook, struct key6 *k, stru
 }
 
 /* 0: rewritten, *out says where to. Else the reason; nothing was changed. */
-static __always_inline int forward4(struct frame *f, enum hook hook, struct pkt *p, struct key4 *k, struct adj **out,
-				    int *past)
+static __always_inline int forward4(struct frame *f, enum hook hook, struct pkt *p, struct key4 *k,
+				    struct adj **out, int *past)
 {
 	__u32 cookie;
 	struct flow4 *e;
@@ -98,8 +100,8 @@ static __always_inline int forward4(struct frame *f, enum hook hook, struct pkt 
 	return 0;
 }
 
-static __always_inline int forward6(struct frame *f, enum hook hook, struct pkt *p, struct key6 *k, struct adj **out,
-				    int *past)
+static __always_inline int forward6(struct frame *f, enum hook hook, struct pkt *p, struct key6 *k,
+				    struct adj **out, int *past)
 {
 	__u32 cookie;
 	struct flow6 *e;
@@ -244,7 +246,8 @@ int nfo_ingress(struct __sk_buff *skb)
 			}
 		}
 	} else {
-		r = skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD) ||
+		r = skb->protocol == bpf_htons(ETH_P_8021Q) ||
+				    skb->protocol == bpf_htons(ETH_P_8021AD) ||
 				    skb->protocol == bpf_htons(ETH_P_PPP_SES) ?
 			    R_ENCAP :
 			    R_NOT_IP;

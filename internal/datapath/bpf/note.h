@@ -36,7 +36,8 @@ static __always_inline void note_clear(struct __sk_buff *skb)
 		n->skb = 0;
 }
 
-static __always_inline void note_common(struct note *n, struct __sk_buff *skb, const struct pkt *p, const void *frame)
+static __always_inline void note_common(struct note *n, struct __sk_buff *skb, const struct pkt *p,
+					const void *frame)
 {
 	n->time = now_ns();
 	n->ifindex = skb->ifindex;
@@ -51,7 +52,8 @@ static __always_inline void note_common(struct note *n, struct __sk_buff *skb, c
 	n->skb = (__u64)(long)skb;
 }
 
-static __always_inline void note4(struct __sk_buff *skb, const struct pkt *p, const struct key4 *k, const void *frame)
+static __always_inline void note4(struct __sk_buff *skb, const struct pkt *p, const struct key4 *k,
+				  const void *frame)
 {
 	struct note *n = note_slot(skb);
 
@@ -63,7 +65,8 @@ static __always_inline void note4(struct __sk_buff *skb, const struct pkt *p, co
 	note_common(n, skb, p, frame);
 }
 
-static __always_inline void note6(struct __sk_buff *skb, const struct pkt *p, const struct key6 *k, const void *frame)
+static __always_inline void note6(struct __sk_buff *skb, const struct pkt *p, const struct key6 *k,
+				  const void *frame)
 {
 	struct note *n = note_slot(skb);
 

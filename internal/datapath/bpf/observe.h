@@ -32,7 +32,8 @@ struct {
 
 static __always_inline int same_address(const __be32 *a, const __be32 *b)
 {
-	return ((const __u64 *)a)[0] == ((const __u64 *)b)[0] && ((const __u64 *)a)[1] == ((const __u64 *)b)[1];
+	return ((const __u64 *)a)[0] == ((const __u64 *)b)[0] &&
+	       ((const __u64 *)a)[1] == ((const __u64 *)b)[1];
 }
 
 static __always_inline void copy_address(__be32 *to, const __be32 *from)
@@ -82,16 +83,17 @@ static __always_inline int altered(const struct scratch *s, const struct note *n
 {
 	const struct pkt *p = &s->p;
 
-	return n->print[0] != p->print[0] || n->print[1] != p->print[1] || n->print[2] != p->print[2] ||
-	       n->print[3] != p->print[3] || n->proto != p->proto || n->tos != p->tos || n->ttl != (__u8)(p->ttl + 1) ||
-	       n->family != (p->v6 ? 6 : 4);
+	return n->print[0] != p->print[0] || n->print[1] != p->print[1] ||
+	       n->print[2] != p->print[2] || n->print[3] != p->print[3] || n->proto != p->proto ||
+	       n->tos != p->tos || n->ttl != (__u8)(p->ttl + 1) || n->family != (p->v6 ? 6 : 4);
 }
 
 /*
  * The conntrack entry. The slow path leaves it in the packet; the kernel's flowtable does not, there it is looked up
  * by the tuple of the packets that come back.
  */
-static __always_inline int find_ct(struct scratch *s, struct __sk_buff *skb, const struct device *in)
+static __always_inline int find_ct(struct scratch *s, struct __sk_buff *skb,
+				   const struct device *in)
 {
 	struct bpf_ct_opts opts = { .netns_id = -1, .l4proto = s->p.proto };
 	struct bpf_sock_tuple t = {};
@@ -101,7 +103,8 @@ static __always_inline int find_ct(struct scratch *s, struct __sk_buff *skb, con
 	__u32 size;
 	int r;
 
-	bpf_probe_read_kernel(&nfct, sizeof(nfct), (void *)skb + bpf_core_field_offset(struct sk_buff, _nfct));
+	bpf_probe_read_kernel(&nfct, sizeof(nfct),
+			      (void *)skb + bpf_core_field_offset(struct sk_buff, _nfct));
 	address = nfct & ~NFCT_INFOMASK;
 	if (address) {
 		__u32 info = nfct & NFCT_INFOMASK;
@@ -130,7 +133,8 @@ static __always_inline int find_ct(struct scratch *s, struct __sk_buff *skb, con
 			return R_UNTRACKED;
 		address = (__u64)ct;
 		bpf_ct_release(ct);
-		s->ct.reply_dir = !opts.dir; /* the direction of the tuple that was looked up, which is the other one */
+		s->ct.reply_dir =
+			!opts.dir; /* the direction of the tuple that was looked up, which is the other one */
 	}
 	r = ct_state(&s->ct, (void *)address);
 	if (r)
@@ -143,7 +147,8 @@ static __always_inline int find_ct(struct scratch *s, struct __sk_buff *skb, con
 }
 
 /* Did the ruleset hand the flow over? By the kernel's own `flow add`, or by the label or mark of the lowered one. */
-static __always_inline int added(struct scratch *s, const struct device *in, const struct settings *ctl)
+static __always_inline int added(struct scratch *s, const struct device *in,
+				 const struct settings *ctl)
 {
 	if (in->flowtable && s->ct.status & IPS_OFFLOAD)
 		return 1;
@@ -172,16 +177,18 @@ static __always_inline int consistent(struct scratch *s, const struct note *n)
 	s->pre.dport = n->dport;
 	s->pre.proto = n->proto;
 	if (!same_address(s->pre.src, mine->src) || !same_address(s->pre.dst, mine->dst) ||
-	    s->pre.sport != mine->sport || s->pre.dport != mine->dport || s->pre.proto != mine->proto)
-		return R_TUPLE;
+	    s->pre.sport != mine->sport || s->pre.dport != mine->dport ||
+	    s->pre.proto != mine->proto)
+		return R_TUPLE_MISMATCH;
 	if (!same_address(s->post.src, other->dst) || !same_address(s->post.dst, other->src) ||
 	    s->post.sport != other->dport || s->post.dport != other->sport)
-		return R_TUPLE;
+		return R_TUPLE_MISMATCH;
 	return 0;
 }
 
 /* What the entry's adjacency must say for this packet. */
-static __always_inline void way(struct scratch *s, struct __sk_buff *skb, const struct note *n, __u8 hook)
+static __always_inline void way(struct scratch *s, struct __sk_buff *skb, const struct note *n,
+				__u8 hook)
 {
 	struct adj_key *k = &s->ak;
 
@@ -254,7 +261,8 @@ static __always_inline int translated(const struct scratch *s)
 	       s->pre.sport != s->post.sport || s->pre.dport != s->post.dport;
 }
 
-static __always_inline void fill(struct hot *h, struct cold *c, struct scratch *s, const struct note *n, __u32 adj)
+static __always_inline void fill(struct hot *h, struct cold *c, struct scratch *s,
+				 const struct note *n, __u32 adj)
 {
 	__u64 addresses = address_delta(&s->pre, &s->post);
 	__u32 tick = now_ns() >> TICK_SHIFT;
@@ -268,7 +276,8 @@ static __always_inline void fill(struct hot *h, struct cold *c, struct scratch *
 	h->word = WORD(STATE_LEARNED, translated(s) ? FLOW_NAT : 0, n->tos);
 	h->tag = s->tag;
 	h->delta3 = fold(addresses + (n->family == 4 ? (__u16)~bpf_htons(0x0100) : 0));
-	h->delta4 = fold(addresses + (__u16)~s->pre.sport + s->post.sport + (__u16)~s->pre.dport + s->post.dport);
+	h->delta4 = fold(addresses + (__u16)~s->pre.sport + s->post.sport + (__u16)~s->pre.dport +
+			 s->post.dport);
 	h->max_len = s->p.seg_len;
 	h->sport = s->post.sport;
 	h->dport = s->post.dport;
@@ -299,7 +308,8 @@ static __always_inline int stranger(struct hot *h, const struct adj *a, const st
  * Same way: the lease starts anew at the packet's arrival, and its length is what the lease allows from now on (longer
  * ones go slow once and raise it).
  */
-static __always_inline int renew(struct hot *h, struct cold *c, struct scratch *s, const struct note *n)
+static __always_inline int renew(struct hot *h, struct cold *c, struct scratch *s,
+				 const struct note *n)
 {
 	const struct adj_key *k = &s->ak;
 	__u32 i = h->adj;
@@ -311,9 +321,9 @@ static __always_inline int renew(struct hot *h, struct cold *c, struct scratch *
 	r = stranger(h, a, n);
 	if (r)
 		return r;
-	if (a->ifindex != k->ifindex || a->mark != k->mark || a->priority != k->priority || a->hook != k->hook ||
-	    macs_differ(k->out, a->out) || c->ct != s->ct.address || h->sport != s->post.sport ||
-	    h->dport != s->post.dport)
+	if (a->ifindex != k->ifindex || a->mark != k->mark || a->priority != k->priority ||
+	    a->hook != k->hook || macs_differ(k->out, a->out) || c->ct != s->ct.address ||
+	    h->sport != s->post.sport || h->dport != s->post.dport)
 		return R_CONTRADICTION;
 	h->last = now_ns() >> TICK_SHIFT;
 	c->slow++;
@@ -352,8 +362,8 @@ static __always_inline void ask_liberal(struct scratch *s, struct cold *c)
 }
 
 /* May the pair carry packets? r is what learning said. The peer is 0 where the other direction was not seen. */
-static __always_inline int pair(struct scratch *s, const struct settings *ctl, struct hot *h, struct cold *c,
-				struct hot *ph, struct cold *pc, int r)
+static __always_inline int pair(struct scratch *s, const struct settings *ctl, struct hot *h,
+				struct cold *c, struct hot *ph, struct cold *pc, int r)
 {
 	if (WORD_STATE(h->word) == STATE_READY && (!ph || WORD_STATE(ph->word) != STATE_LEARNED))
 		return r;
@@ -361,7 +371,8 @@ static __always_inline int pair(struct scratch *s, const struct settings *ctl, s
 		ask_liberal(s, c);
 		return R_NOT_LIBERAL;
 	}
-	if (!ph || pc->ct != c->ct || now_ns() - ph->stamp > (now_ns() < ctl->alive ? ctl->long_hard : ctl->hard))
+	if (!ph || pc->ct != c->ct ||
+	    now_ns() - ph->stamp > (now_ns() < ctl->alive ? ctl->long_hard : ctl->hard))
 		return R_ONE_WAY;
 	if (WORD_STATE(ph->word) == STATE_DEAD)
 		return R_DEAD;
@@ -412,7 +423,8 @@ static __noinline int learn4(struct scratch *s, struct note *n)
 		s->f4.hot.cookie = cookie4(k);
 		ret = bpf_map_update_elem(&flows4, k, &s->f4, BPF_NOEXIST);
 		if (ret)
-			return ret == -17 /* EEXIST: another CPU was first */ ? R_NOT_READY : R_TABLE_FULL;
+			return ret == -17 /* EEXIST: another CPU was first */ ? R_NOT_READY :
+										R_TABLE_FULL;
 		e = bpf_map_lookup_elem(&flows4, k);
 		if (!e)
 			return R_TABLE_FULL;
@@ -421,8 +433,8 @@ static __noinline int learn4(struct scratch *s, struct note *n)
 	reverse4(&r, k, e, s->ak.ifindex);
 	peer = bpf_map_lookup_elem(&flows4, &r);
 	/* The peer must lead back here: same addresses, and packets of it arrive where ours leave. */
-	if (peer && (peer->saddr != k->daddr || peer->daddr != k->saddr || peer->hot.sport != k->dport ||
-		     peer->hot.dport != k->sport))
+	if (peer && (peer->saddr != k->daddr || peer->daddr != k->saddr ||
+		     peer->hot.sport != k->dport || peer->hot.dport != k->sport))
 		peer = 0;
 	if (!peer)
 		return pair(s, ctl, &e->hot, &e->cold, 0, 0, ret);
@@ -469,7 +481,8 @@ static __noinline int learn6(struct scratch *s, struct note *n)
 		s->f6.hot.cookie = cookie6(k);
 		ret = bpf_map_update_elem(&flows6, k, &s->f6, BPF_NOEXIST);
 		if (ret)
-			return ret == -17 /* EEXIST: another CPU was first */ ? R_NOT_READY : R_TABLE_FULL;
+			return ret == -17 /* EEXIST: another CPU was first */ ? R_NOT_READY :
+										R_TABLE_FULL;
 		e = bpf_map_lookup_elem(&flows6, k);
 		if (!e)
 			return R_TABLE_FULL;
@@ -549,7 +562,8 @@ static __always_inline int observe(struct __sk_buff *skb)
 		return r;
 	if (BPF_CORE_READ_BITFIELD_PROBED(sk, redirected))
 		return R_REDIRECTED; /* somebody's tc filter or fwd rule sent it here */
-	bpf_probe_read_kernel(&ext, 1, (void *)skb + bpf_core_field_offset(struct sk_buff, active_extensions));
+	bpf_probe_read_kernel(
+		&ext, 1, (void *)skb + bpf_core_field_offset(struct sk_buff, active_extensions));
 	if (ext & 1 << bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH))
 		return R_IPSEC; /* came out of a tunnel: in the clear the same packet must not pass */
 	i = n->ifindex;

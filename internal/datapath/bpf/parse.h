@@ -29,7 +29,7 @@ struct pkt {
 	__u32 l3_len;  /* by the IP header */
 	__u32 seg_len; /* the longest layer 3 packet this becomes on the wire: for GSO one segment */
 	__u32 segs;    /* packets this is on the wire */
-	__u32 payload; /* bytes after the TCP or UDP header */
+	__u32 payload;  /* bytes after the TCP or UDP header */
 	__u32 print[4]; /* what no translation changes and few two packets share */
 	__be16 sport, dport;
 	__u16 check;
@@ -150,8 +150,8 @@ static __always_inline int parse6(struct pkt *p, struct key6 *k, void *data, voi
 	p->v6 = 1;
 	if (p->l3_len > len - sizeof(struct ethhdr))
 		return R_MALFORMED;
-	if (p->proto == IPPROTO_HOPOPTS || p->proto == IPPROTO_ROUTING || p->proto == IPPROTO_DSTOPTS ||
-	    p->proto == IPPROTO_AH || p->proto == IPPROTO_MH)
+	if (p->proto == IPPROTO_HOPOPTS || p->proto == IPPROTO_ROUTING ||
+	    p->proto == IPPROTO_DSTOPTS || p->proto == IPPROTO_AH || p->proto == IPPROTO_MH)
 		return R_EXT_HEADER;
 	if (p->proto == IPPROTO_FRAGMENT)
 		return R_FRAGMENT;

@@ -74,8 +74,8 @@ static __always_inline __u16 l4_sum(__u16 check, __u16 addresses, __u16 all, __u
 	return check;
 }
 
-static __always_inline int l4_write(void *l4, void *end, const struct pkt *p, __be16 sport, __be16 dport,
-				    __u16 addresses, __u16 all, int how)
+static __always_inline int l4_write(void *l4, void *end, const struct pkt *p, __be16 sport,
+				    __be16 dport, __u16 addresses, __u16 all, int how)
 {
 	__u16 *check = l4 + (p->proto == IPPROTO_TCP ? 16 : 6);
 	__be16 *ports = l4;
@@ -101,8 +101,8 @@ static __always_inline void cached_sum(struct frame *f, enum hook hook, int how,
 		bpf_csum_update(f->ctx, diff);
 }
 
-static __always_inline int rewrite4(struct frame *f, enum hook hook, const struct pkt *p, struct flow4 *e,
-				    const struct adj *adj, __u32 cookie)
+static __always_inline int rewrite4(struct frame *f, enum hook hook, const struct pkt *p,
+				    struct flow4 *e, const struct adj *adj, __u32 cookie)
 {
 	struct hot *h = &e->hot;
 	__u32 word = *(volatile __u32 *)&h->word;
@@ -144,14 +144,15 @@ static __always_inline int rewrite4(struct frame *f, enum hook hook, const struc
 	return 0;
 }
 
-static __always_inline int rewrite6(struct frame *f, enum hook hook, const struct pkt *p, struct flow6 *e,
-				    const struct adj *adj, __u32 cookie)
+static __always_inline int rewrite6(struct frame *f, enum hook hook, const struct pkt *p,
+				    struct flow6 *e, const struct adj *adj, __u32 cookie)
 {
 	struct hot *h = &e->hot;
 	__u32 word = *(volatile __u32 *)&h->word, saddr[4], daddr[4];
 	__be16 sport = *(volatile __u16 *)&h->sport, dport = *(volatile __u16 *)&h->dport;
 	__u16 delta3 = *(volatile __u16 *)&h->delta3, delta4 = *(volatile __u16 *)&h->delta4;
-	int nat = WORD_FLAGS(word) & FLOW_NAT, how, r = trim(f, hook, p->l3_len + sizeof(struct ethhdr));
+	int nat = WORD_FLAGS(word) & FLOW_NAT, how,
+	    r = trim(f, hook, p->l3_len + sizeof(struct ethhdr));
 	struct ipv6hdr *ip;
 
 	if (r)
