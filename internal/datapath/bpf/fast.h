@@ -132,28 +132,33 @@ static __always_inline int macs_differ(const void *frame, const __u8 *want)
 	return *f8 != *w8 || *f4 != *w4;
 }
 
-/*
- * May this packet take the entry's way? On 0, *out is its adjacency. *past says that the entry is this hook's:
- * a tc program behind XDP stays silent about the others, which XDP has counted.
- */
+/* What one packet's way through the fast path needs more than once. */
+struct pass {
+	const struct settings *ctl;
+	struct adj *adj; /* of the entry, once admit has found it */
+	__u64 now;
+	__u32 cookie;
+	/* The entry is this hook's: a tc program behind XDP stays silent about the others, which XDP has counted. */
+	int mine;
+};
+
+/* May this packet take the entry's way? On 0, w->adj is its adjacency. */
 static __always_inline int admit(struct hot *h, struct cold *c, const struct pkt *p,
-				 const void *frame, enum hook hook, __u32 cookie, struct adj **out,
-				 int *past)
+				 const void *frame, enum hook hook, struct pass *w)
 {
-	__u32 word = *(volatile __u32 *)&h->word, zero = 0, i = h->adj;
-	struct settings *ctl = bpf_map_lookup_elem(&control, &zero);
+	__u32 word = *(volatile __u32 *)&h->word, i = h->adj;
 	struct adj *adj = bpf_map_lookup_elem(&adjs, &i);
 	int r;
 
-	if (!ctl || !adj)
-		return R_RECYCLED; /* cannot happen: both are arrays */
+	if (!adj)
+		return R_RECYCLED; /* cannot happen: indexes come from the array */
 	if (adj->hook != hook)
 		return R_OTHER_HOOK;
-	*past = 1;
-	*out = adj;
+	w->mine = 1;
+	w->adj = adj;
 	if (WORD_STATE(word) != STATE_READY)
 		return WORD_STATE(word) == STATE_DEAD ? R_DEAD : R_NOT_READY;
-	if (h->cookie != cookie || h->tag != adj->tag || !adj->ifindex)
+	if (h->cookie != w->cookie || h->tag != adj->tag || !adj->ifindex)
 		return R_RECYCLED; /* deleted under our hands: what stands there is another flow's */
 	if (macs_differ(frame, adj->in))
 		return R_MAC;
@@ -164,18 +169,16 @@ static __always_inline int admit(struct hot *h, struct cold *c, const struct pkt
 		return r;
 	if (p->seg_len > h->max_len)
 		return R_TOO_LONG;
-	return lease(h, c, adj, ctl, p, now_ns());
+	return lease(h, c, adj, w->ctl, p, w->now);
 }
 
-/* Time to look whether the conntrack entry is still the one that the entry was learned from? Ticks, per entry. */
-static __always_inline int check_due(struct hot *h)
+/* Time to look whether the conntrack entry is still the one that the entry was learned from? */
+static __always_inline int check_due(struct hot *h, const struct pass *w)
 {
-	struct settings *ctl;
-	__u64 now = now_ns();
-	__u32 zero = 0, tick = now >> TICK_SHIFT;
+	__u32 tick = w->now >> TICK_SHIFT;
+	__u32 every = w->now < w->ctl->alive ? w->ctl->long_check : w->ctl->check;
 
-	ctl = bpf_map_lookup_elem(&control, &zero);
-	if (!ctl || tick - h->checked <= (now < ctl->alive ? ctl->long_check : ctl->check))
+	if (tick - h->checked <= every)
 		return 0;
 	h->checked = tick;
 	return 1;

@@ -68,11 +68,17 @@ static __always_inline int gone6(void *ctx, enum hook hook, struct key6 *k, stru
 	return 1;
 }
 
-/* 0: rewritten, *out says where to. Else the reason; nothing was changed. */
-static __always_inline int forward4(struct frame *f, enum hook hook, struct pkt *p, struct key4 *k,
-				    struct adj **out, int *past)
+/* The flow's own counters. Two CPUs at the same instant may count as one: those of `stats` are exact. */
+static __always_inline void carried(struct hot *h, const struct pkt *p)
 {
-	__u32 cookie;
+	h->packets += p->segs;
+	h->bytes += p->l3_len;
+}
+
+/* 0: rewritten, w->adj says where to. Else the reason; nothing was changed. */
+static __always_inline int forward4(struct frame *f, enum hook hook, struct pkt *p, struct key4 *k,
+				    struct pass *w)
+{
 	struct flow4 *e;
 	int r;
 
@@ -82,28 +88,27 @@ static __always_inline int forward4(struct frame *f, enum hook hook, struct pkt 
 	e = bpf_map_lookup_elem(&flows4, k);
 	if (!e)
 		return R_MISS;
-	cookie = cookie4(k);
-	r = admit(&e->hot, &e->cold, p, f->data, hook, cookie, out, past);
+	w->now = now_ns();
+	w->cookie = cookie4(k);
+	r = admit(&e->hot, &e->cold, p, f->data, hook, w);
 	if (r == R_TCP_FLAGS && p->tcp_flags & (TCP_FIN | TCP_RST))
 		kill_pair4(k, e); /* before it is forwarded: conntrack must see all that follows */
 	if (r)
 		return r;
 	if (hook == HOOK_XDP && partial4(p, k))
 		return R_PARTIAL_CHECKSUM;
-	if (check_due(&e->hot) && gone4(f->ctx, hook, k, e, p->proto))
+	if (check_due(&e->hot, w) && gone4(f->ctx, hook, k, e, p->proto))
 		return R_CT_GONE;
-	r = rewrite4(f, hook, p, e, *out, cookie);
+	r = rewrite4(f, hook, p, e, w->adj, w->cookie);
 	if (r)
 		return r;
-	__sync_fetch_and_add(&e->hot.packets, p->segs);
-	__sync_fetch_and_add(&e->hot.bytes, p->l3_len);
+	carried(&e->hot, p);
 	return 0;
 }
 
 static __always_inline int forward6(struct frame *f, enum hook hook, struct pkt *p, struct key6 *k,
-				    struct adj **out, int *past)
+				    struct pass *w)
 {
-	__u32 cookie;
 	struct flow6 *e;
 	int r;
 
@@ -113,21 +118,21 @@ static __always_inline int forward6(struct frame *f, enum hook hook, struct pkt 
 	e = bpf_map_lookup_elem(&flows6, k);
 	if (!e)
 		return R_MISS;
-	cookie = cookie6(k);
-	r = admit(&e->hot, &e->cold, p, f->data, hook, cookie, out, past);
+	w->now = now_ns();
+	w->cookie = cookie6(k);
+	r = admit(&e->hot, &e->cold, p, f->data, hook, w);
 	if (r == R_TCP_FLAGS && p->tcp_flags & (TCP_FIN | TCP_RST))
 		kill_pair6(k, e);
 	if (r)
 		return r;
 	if (hook == HOOK_XDP && partial6(p, k))
 		return R_PARTIAL_CHECKSUM;
-	if (check_due(&e->hot) && gone6(f->ctx, hook, k, e, p->proto))
+	if (check_due(&e->hot, w) && gone6(f->ctx, hook, k, e, p->proto))
 		return R_CT_GONE;
-	r = rewrite6(f, hook, p, e, *out, cookie);
+	r = rewrite6(f, hook, p, e, w->adj, w->cookie);
 	if (r)
 		return r;
-	__sync_fetch_and_add(&e->hot.packets, p->segs);
-	__sync_fetch_and_add(&e->hot.bytes, p->l3_len);
+	carried(&e->hot, p);
 	return 0;
 }
 
@@ -135,13 +140,15 @@ SEC("xdp")
 int nfo_xdp(struct xdp_md *ctx)
 {
 	struct frame f = { .ctx = ctx };
-	struct adj *adj = 0;
+	struct pass w = {};
+	__u32 zero = 0;
 	struct pkt p;
-	int r, past = 0;
+	int r;
 	__be16 proto;
 
+	w.ctl = bpf_map_lookup_elem(&control, &zero);
 	locate(&f, HOOK_XDP);
-	if (f.data + sizeof(struct ethhdr) > f.end)
+	if (!w.ctl || f.data + sizeof(struct ethhdr) > f.end)
 		return XDP_PASS; /* not even a header: the driver's or the kernel's to judge */
 	proto = ((struct ethhdr *)f.data)->h_proto;
 	if (proto == bpf_htons(ETH_P_IP)) {
@@ -151,7 +158,7 @@ int nfo_xdp(struct xdp_md *ctx)
 		p.segs = 1;
 		p.seg_len = p.l3_len;
 		if (!r)
-			r = forward4(&f, HOOK_XDP, &p, &k, &adj, &past);
+			r = forward4(&f, HOOK_XDP, &p, &k, &w);
 	} else if (proto == bpf_htons(ETH_P_IPV6)) {
 		struct key6 k = { .port = ctx->ingress_ifindex << 8 };
 
@@ -159,7 +166,7 @@ int nfo_xdp(struct xdp_md *ctx)
 		p.segs = 1;
 		p.seg_len = p.l3_len;
 		if (!r)
-			r = forward6(&f, HOOK_XDP, &p, &k, &adj, &past);
+			r = forward6(&f, HOOK_XDP, &p, &k, &w);
 	} else {
 		p.l3_len = f.len - sizeof(struct ethhdr);
 		r = proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD) ||
@@ -167,12 +174,12 @@ int nfo_xdp(struct xdp_md *ctx)
 			    R_ENCAP :
 			    R_NOT_IP;
 	}
-	if (r == R_FAST && !adj)
+	if (r == R_FAST && !w.adj)
 		r = R_RECYCLED; /* cannot happen; for the verifier */
 	count(HOOK_XDP, r, 1, p.l3_len);
 	if (r != R_FAST)
 		return XDP_PASS;
-	return bpf_redirect(adj->ifindex, 0);
+	return bpf_redirect(w.adj->ifindex, 0);
 }
 
 /* GSO: one sk_buff stands for several packets on the wire, each of at most gso_size bytes of payload. */
@@ -196,11 +203,16 @@ SEC("tc")
 int nfo_ingress(struct __sk_buff *skb)
 {
 	struct frame f = { .ctx = skb };
-	struct adj *adj = 0;
+	struct pass w = {};
+	__u32 zero = 0;
 	struct pkt p;
-	int r, past = !behind_xdp;
+	int r;
 	__u32 want = L4_OFF6 + sizeof(struct tcphdr);
 
+	w.ctl = bpf_map_lookup_elem(&control, &zero);
+	if (!w.ctl)
+		return TC_ACT_UNSPEC; /* cannot happen: an array */
+	w.mine = !behind_xdp;
 	locate(&f, HOOK_TC);
 	if (f.data + L4_OFF4 + sizeof(struct tcphdr) > f.end && f.len > f.end - f.data) {
 		/* headers in fragments of a paged sk_buff */
@@ -223,7 +235,7 @@ int nfo_ingress(struct __sk_buff *skb)
 			note_clear(skb);
 		} else {
 			segments(skb, &p);
-			r = forward4(&f, HOOK_TC, &p, &k, &adj, &past);
+			r = forward4(&f, HOOK_TC, &p, &k, &w);
 			if (r) {
 				locate(&f, HOOK_TC);
 				if (f.data + sizeof(struct ethhdr) <= f.end)
@@ -238,7 +250,7 @@ int nfo_ingress(struct __sk_buff *skb)
 			note_clear(skb);
 		} else {
 			segments(skb, &p);
-			r = forward6(&f, HOOK_TC, &p, &k, &adj, &past);
+			r = forward6(&f, HOOK_TC, &p, &k, &w);
 			if (r) {
 				locate(&f, HOOK_TC);
 				if (f.data + sizeof(struct ethhdr) <= f.end)
@@ -253,13 +265,13 @@ int nfo_ingress(struct __sk_buff *skb)
 			    R_NOT_IP;
 		note_clear(skb);
 	}
-	if (r == R_FAST && !adj)
+	if (r == R_FAST && !w.adj)
 		r = R_RECYCLED; /* cannot happen; for the verifier */
-	if (past)
+	if (w.mine)
 		count(HOOK_TC, r, p.segs, p.l3_len);
 	if (r != R_FAST)
 		return TC_ACT_UNSPEC;
-	return tc_redirect(skb, adj);
+	return tc_redirect(skb, w.adj);
 }
 
 SEC("tc")
