@@ -81,9 +81,8 @@ tc. nftables stays the only configuration.`,
 
 // commands are all commands, in the order of their names.
 func commands(e *env) []*cobra.Command {
-	// demoCommand(e) and benchCommand(e) belong here, too.
 	return []*cobra.Command{
-		disableCommand(e), enableCommand(e), exitCodesCommand(e), flowsCommand(e), loadCommand(e), runCommand(e),
+		benchCommand(e), demoCommand(e), disableCommand(e), enableCommand(e), exitCodesCommand(e), flowsCommand(e), loadCommand(e), runCommand(e),
 		statusCommand(e), versionCommand(e), withdrawCommand(e),
 	}
 }

@@ -18,7 +18,10 @@ import (
 const (
 	adjacencies     = 4096
 	defaultMaxFlows = 131072
-	maxIfindex      = 1<<24 - 1 // the key has 24 bits for it
+	// A connection of a request and an answer, with its handshake and close, has not more packets a direction that
+	// could be learned from. An entry for it would cost more than it saves.
+	defaultMinPackets = 4
+	maxIfindex        = 1<<24 - 1 // the key has 24 bits for it
 )
 
 // Limits of leases, and of what happens when one is due (DESIGN: the lease).
@@ -102,6 +105,9 @@ func (c Config) withDefaults() Config {
 	if c.Hard == 0 {
 		c.Hard = defaultHard
 	}
+	if c.MinPackets == 0 {
+		c.MinPackets = defaultMinPackets
+	}
 	return c
 }
 
@@ -177,7 +183,7 @@ func (d *Datapath) program(v variant) (*ebpf.Program, error) {
 			"flows4": d.maps.Flows4, "flows6": d.maps.Flows6, "adjs": d.maps.Adjs, "adj_ids": d.maps.AdjIds,
 			"adj_free": d.maps.AdjFree, "notes": d.maps.Notes, "control": d.maps.Control,
 			"devices": d.maps.Devices, "stats": d.maps.Stats, "candidates": d.maps.Candidates,
-			"scratch": d.maps.Scratch, "address": d.maps.Address,
+			"scratch": d.maps.Scratch, "short_flows": d.maps.ShortFlows, "address": d.maps.Address,
 		},
 	})
 	if err != nil {

@@ -131,7 +131,7 @@ type nfoNote struct {
 	Daddr   [4]uint32
 	Sport   uint16
 	Dport   uint16
-	Pad     uint32
+	Hit     uint32
 }
 
 type nfoScratch struct {
@@ -155,10 +155,9 @@ type nfoScratch struct {
 	}
 	_  [4]byte
 	Ct struct {
-		_       structs.HostLayout
-		Address uint64
-		Status  uint64
-		Orig    struct {
+		_    structs.HostLayout
+		Raw  [320]uint8
+		Orig struct {
 			_     structs.HostLayout
 			Src   [4]uint32
 			Sport uint16
@@ -178,14 +177,13 @@ type nfoScratch struct {
 			Proto uint8
 			Dir   uint8
 		}
+		Address  uint64
+		Status   uint64
 		Labels   [2]uint64
-		Mark     uint32
-		Zone     uint16
-		TcpState uint8
 		TcpFlags uint8
 		Helper   uint8
 		ReplyDir uint8
-		_        [6]byte
+		_        [5]byte
 	}
 	Pre struct {
 		_     structs.HostLayout
@@ -251,6 +249,7 @@ const (
 	nfoMapFlows6           = "flows6"
 	nfoMapNotes            = "notes"
 	nfoMapScratch          = "scratch"
+	nfoMapShortFlows       = "short_flows"
 	nfoMapStats            = "stats"
 	nfoProgNfoEgress       = "nfo_egress"
 	nfoProgNfoIngress      = "nfo_ingress"
@@ -321,6 +320,7 @@ type nfoMapSpecs struct {
 	Flows6     *ebpf.MapSpec `ebpf:"flows6"`
 	Notes      *ebpf.MapSpec `ebpf:"notes"`
 	Scratch    *ebpf.MapSpec `ebpf:"scratch"`
+	ShortFlows *ebpf.MapSpec `ebpf:"short_flows"`
 	Stats      *ebpf.MapSpec `ebpf:"stats"`
 }
 
@@ -363,6 +363,7 @@ type nfoMaps struct {
 	Flows6     *ebpf.Map `ebpf:"flows6"`
 	Notes      *ebpf.Map `ebpf:"notes"`
 	Scratch    *ebpf.Map `ebpf:"scratch"`
+	ShortFlows *ebpf.Map `ebpf:"short_flows"`
 	Stats      *ebpf.Map `ebpf:"stats"`
 }
 
@@ -379,6 +380,7 @@ func (m *nfoMaps) Close() error {
 		m.Flows6,
 		m.Notes,
 		m.Scratch,
+		m.ShortFlows,
 		m.Stats,
 	)
 }

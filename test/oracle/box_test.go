@@ -137,6 +137,9 @@ func makeBox(t testing.TB, s setup) *box {
 	if s.cfg.MaxFlows == 0 {
 		s.cfg.MaxFlows = 4096
 	}
+	if s.cfg.MinPackets == 0 {
+		s.cfg.MinPackets = 1
+	}
 	// A wrong layer 4 checksum is one of the documented exceptions (docs/exceptions.md); everything else is compared.
 	b.r.Router.NFTables(handover + s.rules)
 	b.r.Router.Sysctl("net/netfilter/nf_conntrack_checksum", "0")

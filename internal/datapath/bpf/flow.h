@@ -139,9 +139,10 @@ struct note {
 	__u8 tos, ttl, proto, family;
 	__be32 saddr[4], daddr[4];
 	__be16 sport, dport;
-	__u32 pad;
+	__u32 hit; /* tc ingress found an entry */
 };
 #define NOTES 64
+#define SEEN 4096 /* counters of too_short */
 
 struct counter {
 	__u64 packets, bytes;
@@ -166,6 +167,7 @@ MAP(flows6, HASH, struct key6, struct flow6, 131072, 0);
 MAP(adjs, ARRAY, __u32, struct adj, 4096, 0);
 MAP(adj_ids, HASH, struct adj_key, __u32, 4096, 0);
 MAP(notes, PERCPU_ARRAY, __u32, struct note, NOTES, 0);
+MAP(short_flows, PERCPU_ARRAY, __u32, __u32, SEEN, 0);
 MAP(control, ARRAY, __u32, struct settings, 1, 0);
 MAP(devices, HASH, __u32, struct device, 512, 0);
 MAP(stats, PERCPU_ARRAY, __u32, struct counter, 2 * R_MAX, 0);

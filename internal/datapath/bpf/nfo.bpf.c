@@ -85,9 +85,12 @@ static __always_inline int forward4(struct frame *f, enum hook hook, struct pkt 
 	k->port |= p->proto;
 	k->sport = p->sport;
 	k->dport = p->dport;
+	if (p->tcp_flags & TCP_SYN)
+		return R_TCP_FLAGS; /* never fast, teaches nothing: a new connection need not pay for a look */
 	e = bpf_map_lookup_elem(&flows4, k);
 	if (!e)
 		return R_MISS;
+	w->hit = 1;
 	w->now = now_ns();
 	w->cookie = cookie4(k);
 	r = admit(&e->hot, &e->cold, p, f->data, hook, w);
@@ -115,9 +118,12 @@ static __always_inline int forward6(struct frame *f, enum hook hook, struct pkt 
 	k->port |= p->proto;
 	k->sport = p->sport;
 	k->dport = p->dport;
+	if (p->tcp_flags & TCP_SYN)
+		return R_TCP_FLAGS; /* never fast, teaches nothing: a new connection need not pay for a look */
 	e = bpf_map_lookup_elem(&flows6, k);
 	if (!e)
 		return R_MISS;
+	w->hit = 1;
 	w->now = now_ns();
 	w->cookie = cookie6(k);
 	r = admit(&e->hot, &e->cold, p, f->data, hook, w);
@@ -236,10 +242,12 @@ int nfo_ingress(struct __sk_buff *skb)
 		} else {
 			segments(skb, &p);
 			r = forward4(&f, HOOK_TC, &p, &k, &w);
-			if (r) {
+			if (r && p.tcp_flags & TCP_SYN) {
+				note_clear(skb);
+			} else if (r) {
 				locate(&f, HOOK_TC);
 				if (f.data + sizeof(struct ethhdr) <= f.end)
-					note4(skb, &p, &k, f.data);
+					note4(skb, &p, &k, f.data, w.hit);
 			}
 		}
 	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
@@ -251,10 +259,12 @@ int nfo_ingress(struct __sk_buff *skb)
 		} else {
 			segments(skb, &p);
 			r = forward6(&f, HOOK_TC, &p, &k, &w);
-			if (r) {
+			if (r && p.tcp_flags & TCP_SYN) {
+				note_clear(skb);
+			} else if (r) {
 				locate(&f, HOOK_TC);
 				if (f.data + sizeof(struct ethhdr) <= f.end)
-					note6(skb, &p, &k, f.data);
+					note6(skb, &p, &k, f.data, w.hit);
 			}
 		}
 	} else {

@@ -37,11 +37,12 @@ static __always_inline void note_clear(struct __sk_buff *skb)
 }
 
 static __always_inline void note_common(struct note *n, struct __sk_buff *skb, const struct pkt *p,
-					const void *frame)
+					const void *frame, __u32 hit)
 {
 	n->time = now_ns();
 	n->ifindex = skb->ifindex;
 	n->used = 0;
+	n->hit = hit;
 	__builtin_memcpy(n->print, p->print, sizeof(n->print));
 	__builtin_memcpy(n->macs, frame, sizeof(n->macs));
 	n->tos = p->tos;
@@ -53,7 +54,7 @@ static __always_inline void note_common(struct note *n, struct __sk_buff *skb, c
 }
 
 static __always_inline void note4(struct __sk_buff *skb, const struct pkt *p, const struct key4 *k,
-				  const void *frame)
+				  const void *frame, __u32 hit)
 {
 	struct note *n = note_slot(skb);
 
@@ -62,11 +63,11 @@ static __always_inline void note4(struct __sk_buff *skb, const struct pkt *p, co
 	n->family = 4;
 	n->saddr[0] = k->saddr;
 	n->daddr[0] = k->daddr;
-	note_common(n, skb, p, frame);
+	note_common(n, skb, p, frame, hit);
 }
 
 static __always_inline void note6(struct __sk_buff *skb, const struct pkt *p, const struct key6 *k,
-				  const void *frame)
+				  const void *frame, __u32 hit)
 {
 	struct note *n = note_slot(skb);
 
@@ -75,5 +76,5 @@ static __always_inline void note6(struct __sk_buff *skb, const struct pkt *p, co
 	n->family = 6;
 	__builtin_memcpy(n->saddr, k->saddr, sizeof(n->saddr));
 	__builtin_memcpy(n->daddr, k->daddr, sizeof(n->daddr));
-	note_common(n, skb, p, frame);
+	note_common(n, skb, p, frame, hit);
 }

@@ -89,61 +89,82 @@ static __always_inline int altered(const struct scratch *s, const struct note *n
 }
 
 /*
- * The conntrack entry. The slow path leaves it in the packet; the kernel's flowtable does not, there it is looked up
- * by the tuple of the packets that come back.
+ * Where the conntrack entry is, into *address. The slow path leaves it in the packet.
  */
-static __always_inline int find_ct(struct scratch *s, struct __sk_buff *skb,
-				   const struct device *in)
+static __always_inline int packets_ct(struct scratch *s, struct __sk_buff *skb, __u64 *address)
 {
-	struct bpf_ct_opts opts = { .netns_id = -1, .l4proto = s->p.proto };
-	struct bpf_sock_tuple t = {};
 	unsigned long nfct = 0;
-	struct nf_conn *ct;
-	__u64 address;
-	__u32 size;
-	int r;
+	__u32 info;
 
 	bpf_probe_read_kernel(&nfct, sizeof(nfct),
 			      (void *)skb + bpf_core_field_offset(struct sk_buff, _nfct));
-	address = nfct & ~NFCT_INFOMASK;
-	if (address) {
-		__u32 info = nfct & NFCT_INFOMASK;
-
-		if (info != IP_CT_ESTABLISHED && info != IP_CT_ESTABLISHED_REPLY)
-			return R_CT_STATE;
-		s->ct.reply_dir = info == IP_CT_ESTABLISHED_REPLY;
-	} else {
-		if (!in->flowtable)
-			return R_UNTRACKED;
-		if (s->p.v6) {
-			size = sizeof(t.ipv6);
-			__builtin_memcpy(t.ipv6.saddr, s->post.dst, sizeof(s->post.dst));
-			__builtin_memcpy(t.ipv6.daddr, s->post.src, sizeof(s->post.src));
-			t.ipv6.sport = s->post.dport;
-			t.ipv6.dport = s->post.sport;
-		} else {
-			size = sizeof(t.ipv4);
-			t.ipv4.saddr = s->post.dst[0];
-			t.ipv4.daddr = s->post.src[0];
-			t.ipv4.sport = s->post.dport;
-			t.ipv4.dport = s->post.sport;
-		}
-		ct = bpf_skb_ct_lookup(skb, &t, size, &opts, CT_OPTS_SIZE);
-		if (!ct)
-			return R_UNTRACKED;
-		address = (__u64)ct;
-		bpf_ct_release(ct);
-		s->ct.reply_dir =
-			!opts.dir; /* the direction of the tuple that was looked up, which is the other one */
-	}
-	r = ct_state(&s->ct, (void *)address);
-	if (r)
-		return r;
-	s->ct.labels[0] = 0;
-	s->ct.labels[1] = 0;
-	s->ct.helper = 0;
-	ct_extensions(&s->ct, (void *)address);
+	*address = nfct & ~NFCT_INFOMASK;
+	info = nfct & NFCT_INFOMASK;
+	if (!*address)
+		return 0;
+	if (info != IP_CT_ESTABLISHED && info != IP_CT_ESTABLISHED_REPLY)
+		return R_CT_STATE;
+	s->ct.reply_dir = info == IP_CT_ESTABLISHED_REPLY;
 	return 0;
+}
+
+/*
+ * The kernel's flowtable does not: there it is looked up by the tuple of the packets that come back.
+ */
+static __always_inline int flowtables_ct(struct scratch *s, struct __sk_buff *skb, __u64 *address)
+{
+	struct bpf_ct_opts opts = { .netns_id = -1, .l4proto = s->p.proto };
+	struct bpf_sock_tuple t = {};
+	struct nf_conn *ct;
+	__u32 size;
+
+	if (s->p.v6) {
+		size = sizeof(t.ipv6);
+		__builtin_memcpy(t.ipv6.saddr, s->post.dst, sizeof(s->post.dst));
+		__builtin_memcpy(t.ipv6.daddr, s->post.src, sizeof(s->post.src));
+		t.ipv6.sport = s->post.dport;
+		t.ipv6.dport = s->post.sport;
+	} else {
+		size = sizeof(t.ipv4);
+		t.ipv4.saddr = s->post.dst[0];
+		t.ipv4.daddr = s->post.src[0];
+		t.ipv4.sport = s->post.dport;
+		t.ipv4.dport = s->post.sport;
+	}
+	ct = bpf_skb_ct_lookup(skb, &t, size, &opts, CT_OPTS_SIZE);
+	if (!ct)
+		return R_UNTRACKED;
+	*address = (__u64)ct;
+	bpf_ct_release(ct);
+	s->ct.reply_dir =
+		!opts.dir; /* the direction of the tuple that was looked up is the other one */
+	return 0;
+}
+
+/*
+ * Short flows are not worth an entry: two map insertions cost more than they save. Counts the packets of a direction
+ * that could be learned from, within four seconds; flows that share a counter are learned a little early.
+ */
+static __always_inline int too_short(const struct note *n, const struct settings *ctl)
+{
+	__u32 from = n->saddr[0], to = n->daddr[0], epoch = now_ns() >> 32, i, *seen;
+
+	if (n->hit || ctl->min_packets <= 1)
+		return 0;
+	if (n->family == 6) {
+		from ^= n->saddr[3];
+		to ^= n->daddr[3];
+	}
+	i = from * 0x9e3779b1 ^ to * 0x85ebca6b ^ ((__u32)n->sport << 16 | n->dport);
+	i = i * 0xc2b2ae35 >> 20; /* SEEN of them */
+	seen = bpf_map_lookup_elem(&short_flows, &i);
+	if (!seen)
+		return 0;
+	if (*seen >> 16 != (epoch & 0xffff))
+		*seen = epoch << 16;
+	if ((*seen & 0xffff) != 0xffff)
+		++*seen;
+	return (*seen & 0xffff) < ctl->min_packets;
 }
 
 /* Did the ruleset hand the flow over? By the kernel's own `flow add`, or by the label or mark of the lowered one. */
@@ -154,11 +175,7 @@ static __always_inline int added(struct scratch *s, const struct device *in,
 		return 1;
 	if ((s->ct.labels[0] & in->labels[0]) | (s->ct.labels[1] & in->labels[1]))
 		return 1;
-	if (ctl->mark) {
-		ct_read(&s->ct.mark, (void *)s->ct.address, mark);
-		return s->ct.mark & ctl->mark;
-	}
-	return 0;
+	return ct_member(&s->ct, __u32, mark) & ctl->mark;
 }
 
 /* Note, conntrack and packet must tell one story. Fills s->pre. */
@@ -376,8 +393,6 @@ static __always_inline int pair(struct scratch *s, const struct settings *ctl, s
 		return R_ONE_WAY;
 	if (WORD_STATE(ph->word) == STATE_DEAD)
 		return R_DEAD;
-	if (c->slow < ctl->min_packets || pc->slow < ctl->min_packets)
-		return R_MIN_PACKETS;
 	make_ready(ph);
 	make_ready(h);
 	return r;
@@ -529,27 +544,13 @@ static __always_inline int copied(struct scratch *s, struct note *n)
 	return R_COPIED;
 }
 
-/* The reason to count, or 0 for packets that are nobody's business (no note: locally made, or came another way). */
-static __always_inline int observe(struct __sk_buff *skb)
+/* Is this the noted packet, neither copied nor come by another way than the kernel's own? */
+static __always_inline int authentic(struct scratch *s, struct __sk_buff *skb, struct note *n)
 {
-	struct note *n = note_slot(skb);
 	struct sk_buff *sk = (void *)skb;
-	struct device *in, *out;
-	struct settings *ctl;
-	struct scratch *s;
-	__u32 zero = 0, i;
-	__u8 ext = 0, hook;
-	int r;
+	__u8 ext = 0;
+	int r = leaving(s, skb);
 
-	if (!n || n->skb != (__u64)(long)skb)
-		return 0;
-	s = bpf_map_lookup_elem(&scratch, &zero);
-	ctl = bpf_map_lookup_elem(&control, &zero);
-	if (!s || !ctl)
-		return 0;
-	if (now_ns() - n->time > 100000000ULL)
-		return R_NOTE_OLD; /* held somewhere: NFQUEUE, a qdisc of a stacked device */
-	r = leaving(s, skb);
 	if (r)
 		return r;
 	if (altered(s, n) || skb->ingress_ifindex != n->ifindex)
@@ -566,18 +567,77 @@ static __always_inline int observe(struct __sk_buff *skb)
 		&ext, 1, (void *)skb + bpf_core_field_offset(struct sk_buff, active_extensions));
 	if (ext & 1 << bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH))
 		return R_IPSEC; /* came out of a tunnel: in the clear the same packet must not pass */
+	return 0;
+}
+
+/* The conntrack entry is one to learn from, and the ruleset handed it over. */
+static __always_inline int eligible(struct scratch *s, __u64 address, const struct device *in,
+				    const struct settings *ctl)
+{
+	int r = ct_load(&s->ct, address);
+
+	if (r)
+		return r;
+	return added(s, in, ctl) ? 0 : R_NOT_ADDED;
+}
+
+/*
+ * The reason to count, or 0 for packets that are nobody's business (no note: locally made, or came another way). What
+ * is cheap and refuses most comes first: new connections must not pay for a fast path they may never need.
+ */
+static __always_inline int observe(struct __sk_buff *skb)
+{
+	struct note *n = note_slot(skb);
+	struct device *in, *out;
+	struct settings *ctl;
+	struct scratch *s;
+	__u32 zero = 0, i;
+	__u64 address;
+	__u8 hook;
+	int r;
+
+	if (!n || n->skb != (__u64)(long)skb)
+		return 0;
+	s = bpf_map_lookup_elem(&scratch, &zero);
+	ctl = bpf_map_lookup_elem(&control, &zero);
+	if (!s || !ctl)
+		return 0;
+	if (now_ns() - n->time > 100000000ULL)
+		return R_NOTE_OLD; /* held somewhere: NFQUEUE, a qdisc of a stacked device */
+	r = packets_ct(s, skb, &address);
+	if (r)
+		return r;
 	i = n->ifindex;
 	in = bpf_map_lookup_elem(&devices, &i);
 	i = skb->ifindex;
 	out = bpf_map_lookup_elem(&devices, &i);
 	if (!in || !out)
 		return R_UNKNOWN_DEVICE;
-	r = find_ct(s, skb, in);
-	if (r)
-		return r;
-	if (!added(s, in, ctl))
-		return R_NOT_ADDED;
-	r = ct_details(&s->ct, (void *)s->ct.address);
+	if (address) {
+		r = eligible(s, address, in, ctl);
+		if (r)
+			return r;
+		if (too_short(n, ctl))
+			return R_MIN_PACKETS;
+		r = authentic(s, skb, n);
+		if (r)
+			return r;
+	} else {
+		if (!in->flowtable)
+			return R_UNTRACKED;
+		r = authentic(s, skb, n);
+		if (r)
+			return r;
+		r = flowtables_ct(s, skb, &address);
+		if (r)
+			return r;
+		r = eligible(s, address, in, ctl);
+		if (r)
+			return r;
+		if (too_short(n, ctl))
+			return R_MIN_PACKETS;
+	}
+	r = ct_details(&s->ct);
 	if (r)
 		return r;
 	r = consistent(s, n);
