@@ -32,7 +32,12 @@ const (
 	longestLease  = time.Minute
 )
 
-const defaultMaxFlows = 131072
+// Defaults and limits of flags: those of the datapath.
+const (
+	defaultMaxFlows   = 131072
+	defaultMinPackets = 4
+	mostMinPackets    = 65535 // its counters have 16 bits
+)
 
 func runCommand(e *env) *cobra.Command {
 	var o runOptions
@@ -64,7 +69,7 @@ xdp, tc or off. The default is xdp for physical devices that can, else tc.`,
 	f.StringArrayVar(&o.devices, "device", nil, "`DEVICE=xdp|tc|off`: the hook of one device; may be repeated")
 	f.DurationVar(&o.lease, "lease", defaultLease, "no packet takes the fast path longer than this without the kernel's word; renewed at half of it")
 	f.Uint32Var(&o.maxFlows, "max-flows", defaultMaxFlows, "room in the table, in directions of flows, for each of IPv4 and IPv6")
-	f.Uint32Var(&o.minPackets, "min-packets", 0, "a direction stays slow until the kernel forwarded so many of its packets")
+	f.Uint32Var(&o.minPackets, "min-packets", defaultMinPackets, "packets of a direction within 4 s before an entry is made: short flows stay slow")
 	f.BoolVar(&o.keep, "keep", false, "leave the datapath running when stopped")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.BoolVar(&o.json, "json", false, "log in JSON")
@@ -83,6 +88,9 @@ func (o *runOptions) check() error {
 	}
 	if o.maxFlows < 2 {
 		return usage("--max-flows %d: a flow needs room for two directions", o.maxFlows)
+	}
+	if o.minPackets < 1 || o.minPackets > mostMinPackets {
+		return usage("--min-packets %d is not between 1 and %d", o.minPackets, mostMinPackets)
 	}
 	if err := o.level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return usage("--log-level %q is not debug, info, warn or error", o.logLevel)

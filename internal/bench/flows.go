@@ -164,7 +164,7 @@ const longestLease = 15 * time.Second
 // learned is one of our paths, with flows that it learned from the kernel.
 func (b *bed) learned(hook datapath.Hook, _ bool, fl *flows) (*path, *datapath.Datapath, error) {
 	// Both directions, and room for a few more.
-	p, d, err := b.offload(hook, datapath.Config{MaxFlows: max(1<<17, uint32(2*fl.n+1024))}, beat{fl.n, longestLease})
+	p, d, err := b.offload(hook, datapath.Config{MinPackets: 1, MaxFlows: max(1<<17, uint32(2*fl.n+1024))}, beat{fl.n, longestLease})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -186,7 +186,7 @@ func (b *bed) learned(hook datapath.Hook, _ bool, fl *flows) (*path, *datapath.D
 func (b *bed) inserted(hook datapath.Hook, six bool, fl *flows) (*path, *datapath.Datapath, error) {
 	// No renewal and no look at conntrack in an hour: there is nothing behind these flows.
 	never := beat{active: 1 << 30, longest: time.Hour}
-	p, d, err := b.offload(hook, datapath.Config{MaxFlows: uint32(fl.n + 1024)}, never)
+	p, d, err := b.offload(hook, datapath.Config{MinPackets: 1, MaxFlows: uint32(fl.n + 1024)}, never)
 	if err != nil {
 		return nil, nil, err
 	}
