@@ -36,7 +36,7 @@ const (
 const (
 	defaultMaxFlows   = 131072
 	defaultMinPackets = 4
-	mostMinPackets    = 65535 // its counters have 16 bits
+	mostMinPackets    = 255 // its counters have 8 bits
 )
 
 func runCommand(e *env) *cobra.Command {
@@ -69,7 +69,7 @@ xdp, tc or off. The default is xdp for physical devices that can, else tc.`,
 	f.StringArrayVar(&o.devices, "device", nil, "`DEVICE=xdp|tc|off`: the hook of one device; may be repeated")
 	f.DurationVar(&o.lease, "lease", defaultLease, "no packet takes the fast path longer than this without the kernel's word; renewed at half of it")
 	f.Uint32Var(&o.maxFlows, "max-flows", defaultMaxFlows, "room in the table, in directions of flows, for each of IPv4 and IPv6")
-	f.Uint32Var(&o.minPackets, "min-packets", defaultMinPackets, "packets of a direction within 4 s before an entry is made: short flows stay slow")
+	f.Uint32Var(&o.minPackets, "min-packets", defaultMinPackets, "packets of a direction before an entry is made: short flows stay slow")
 	f.BoolVar(&o.keep, "keep", false, "leave the datapath running when stopped")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.BoolVar(&o.json, "json", false, "log in JSON")

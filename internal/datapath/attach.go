@@ -87,9 +87,34 @@ func (d *Datapath) applyDevice(dev Device) error {
 			return &AttachError{dev.Name, p.place, errors.Join(err, d.dropDevice(dev.Ifindex))}
 		}
 	}
-	rec := nfoDevice{Labels: dev.Labels, Hook: uint8(dev.Hook), XdpTarget: uint8(flag(dev.XDPTarget)), Flowtable: uint8(flag(dev.Flowtable))}
-	if err := d.maps.Devices.Put(dev.Ifindex, &rec); err != nil {
+	rec := nfoDevice{
+		Labels: dev.Labels, Hook: uint8(dev.Hook), XdpTarget: uint8(flag(dev.XDPTarget)),
+		Flowtable: uint8(flag(dev.Flowtable)), Present: 1,
+	}
+	if err := d.record(dev.Ifindex).Put(dev.Ifindex, &rec); err != nil {
 		return fmt.Errorf("record device %s: %w", dev.Name, err)
+	}
+	return nil
+}
+
+// record is the map that holds a device's record: an array for the usual low ifindexes.
+func (d *Datapath) record(ifindex uint32) *ebpf.Map {
+	if ifindex < d.maps.LowDevices.MaxEntries() {
+		return d.maps.LowDevices
+	}
+	return d.maps.Devices
+}
+
+func (d *Datapath) forget(ifindex uint32) error {
+	m := d.record(ifindex)
+	var err error
+	if m.Type() == ebpf.Array {
+		err = m.Put(ifindex, &nfoDevice{})
+	} else if err = m.Delete(ifindex); errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("forget device %d: %w", ifindex, err)
 	}
 	return nil
 }
@@ -124,10 +149,7 @@ func (d *Datapath) dropDevice(ifindex uint32) error {
 		d.detach(ifindex, placeIngress),
 		d.detach(ifindex, placeEgress),
 	}
-	if err := d.maps.Devices.Delete(ifindex); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		errs = append(errs, fmt.Errorf("forget device %d: %w", ifindex, err))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, d.forget(ifindex))...)
 }
 
 func pinName(dir string, ifindex uint32, place string) string {

@@ -60,7 +60,8 @@ type nfoDevice struct {
 	Hook      uint8
 	XdpTarget uint8
 	Flowtable uint8
-	Pad       [5]uint8
+	Present   uint8
+	Pad       [4]uint8
 }
 
 type nfoFlow4 struct {
@@ -180,10 +181,11 @@ type nfoScratch struct {
 		Address  uint64
 		Status   uint64
 		Labels   [2]uint64
+		Mark     uint32
 		TcpFlags uint8
 		Helper   uint8
 		ReplyDir uint8
-		_        [5]byte
+		_        [1]byte
 	}
 	Pre struct {
 		_     structs.HostLayout
@@ -247,6 +249,7 @@ const (
 	nfoMapDevices          = "devices"
 	nfoMapFlows4           = "flows4"
 	nfoMapFlows6           = "flows6"
+	nfoMapLowDevices       = "low_devices"
 	nfoMapNotes            = "notes"
 	nfoMapScratch          = "scratch"
 	nfoMapShortFlows       = "short_flows"
@@ -318,6 +321,7 @@ type nfoMapSpecs struct {
 	Devices    *ebpf.MapSpec `ebpf:"devices"`
 	Flows4     *ebpf.MapSpec `ebpf:"flows4"`
 	Flows6     *ebpf.MapSpec `ebpf:"flows6"`
+	LowDevices *ebpf.MapSpec `ebpf:"low_devices"`
 	Notes      *ebpf.MapSpec `ebpf:"notes"`
 	Scratch    *ebpf.MapSpec `ebpf:"scratch"`
 	ShortFlows *ebpf.MapSpec `ebpf:"short_flows"`
@@ -361,6 +365,7 @@ type nfoMaps struct {
 	Devices    *ebpf.Map `ebpf:"devices"`
 	Flows4     *ebpf.Map `ebpf:"flows4"`
 	Flows6     *ebpf.Map `ebpf:"flows6"`
+	LowDevices *ebpf.Map `ebpf:"low_devices"`
 	Notes      *ebpf.Map `ebpf:"notes"`
 	Scratch    *ebpf.Map `ebpf:"scratch"`
 	ShortFlows *ebpf.Map `ebpf:"short_flows"`
@@ -378,6 +383,7 @@ func (m *nfoMaps) Close() error {
 		m.Devices,
 		m.Flows4,
 		m.Flows6,
+		m.LowDevices,
 		m.Notes,
 		m.Scratch,
 		m.ShortFlows,

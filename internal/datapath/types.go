@@ -47,7 +47,7 @@ type Config struct {
 	MaxFlows   uint32        // directions of flows in the table, per family; default 131072
 	Due        time.Duration // a renewal is due after this; default 1 s
 	Hard       time.Duration // nothing is forwarded after this without a renewal; default 2 s
-	MinPackets uint32        // packets of a direction within four seconds before an entry is made; default 4, at most 65535
+	MinPackets uint32        // packets of a direction before an entry is made; default 4, at most 255
 	Mark       uint32        // with lowering by mark: the bit; 0 for labels
 }
 

@@ -134,7 +134,7 @@ func observerRefusals() []refusal {
 		}},
 		// The server's first packet is learned while the client's side is not.
 		{reason: datapath.OneWay, fresh: true, do: func(*box, [2]packet.Tuple) {}},
-		{reason: datapath.MinPackets, cfg: datapath.Config{MinPackets: 1000}, fresh: true, do: plain},
+		{reason: datapath.MinPackets, cfg: datapath.Config{MinPackets: 200}, fresh: true, do: plain},
 	}
 }
 

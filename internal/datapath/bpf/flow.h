@@ -122,8 +122,10 @@ struct device {
 	__u8 hook;
 	__u8 xdp_target;
 	__u8 flowtable;
-	__u8 pad[5];
+	__u8 present; /* an array has all its elements */
+	__u8 pad[4];
 };
+#define LOW_DEVICES 1024 /* ifindexes below have their record in an array */
 
 /*
  * A note is about one sk_buff: its address is the identity of the packet while it is inside the kernel, since
@@ -142,7 +144,7 @@ struct note {
 	__u32 hit; /* tc ingress found an entry */
 };
 #define NOTES 64
-#define SEEN 4096 /* counters of too_short */
+#define SEEN 4096 /* counters of too_short: hash bits 8 to 31, count 0 to 7 */
 
 struct counter {
 	__u64 packets, bytes;
@@ -169,6 +171,7 @@ MAP(adj_ids, HASH, struct adj_key, __u32, 4096, 0);
 MAP(notes, PERCPU_ARRAY, __u32, struct note, NOTES, 0);
 MAP(short_flows, PERCPU_ARRAY, __u32, __u32, SEEN, 0);
 MAP(control, ARRAY, __u32, struct settings, 1, 0);
+MAP(low_devices, ARRAY, __u32, struct device, LOW_DEVICES, 0);
 MAP(devices, HASH, __u32, struct device, 512, 0);
 MAP(stats, PERCPU_ARRAY, __u32, struct counter, 2 * R_MAX, 0);
 
@@ -190,6 +193,16 @@ struct {
 static __always_inline __u64 now_ns(void)
 {
 	return bpf_ktime_get_coarse_ns();
+}
+
+static __always_inline struct device *device_of(__u32 ifindex)
+{
+	struct device *d;
+
+	if (ifindex >= LOW_DEVICES)
+		return bpf_map_lookup_elem(&devices, &ifindex);
+	d = bpf_map_lookup_elem(&low_devices, &ifindex);
+	return d && d->present ? d : 0;
 }
 
 static __always_inline void count(enum hook hook, __u32 reason, __u32 packets, __u32 bytes)

@@ -59,6 +59,10 @@ union nf_conntrack_proto {
 	struct ip_ct_tcp tcp;
 } CORE;
 
+struct nf_conn_labels {
+	unsigned long bits[2];
+} CORE;
+
 struct nf_conntrack_zone {
 	__u16 id;
 } CORE;
@@ -108,3 +112,8 @@ struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *, struct bpf_sock_tuple *, _
 struct nf_conn *bpf_xdp_ct_lookup(struct xdp_md *, struct bpf_sock_tuple *, __u32,
 				  struct bpf_ct_opts *, __u32) __ksym;
 void bpf_ct_release(struct nf_conn *) __ksym;
+
+/* kernel/bpf/helpers.c, since 6.2: typed pointers whose members are loaded without a helper. Absent on 6.1. */
+void *bpf_cast_to_kern_ctx(void *) __ksym __weak;
+void *bpf_rdonly_cast(const void *, __u32)
+__ksym __weak;

@@ -93,11 +93,9 @@ static __always_inline int altered(const struct scratch *s, const struct note *n
  */
 static __always_inline int packets_ct(struct scratch *s, struct __sk_buff *skb, __u64 *address)
 {
-	unsigned long nfct = 0;
+	unsigned long nfct = skb_nfct(skb);
 	__u32 info;
 
-	bpf_probe_read_kernel(&nfct, sizeof(nfct),
-			      (void *)skb + bpf_core_field_offset(struct sk_buff, _nfct));
 	*address = nfct & ~NFCT_INFOMASK;
 	info = nfct & NFCT_INFOMASK;
 	if (!*address)
@@ -143,11 +141,12 @@ static __always_inline int flowtables_ct(struct scratch *s, struct __sk_buff *sk
 
 /*
  * Short flows are not worth an entry: two map insertions cost more than they save. Counts the packets of a direction
- * that could be learned from, within four seconds; flows that share a counter are learned a little early.
+ * that could be learned from, in a small table of the last flows: a flow that meets another's counter takes it over
+ * every fourth time, so neither can keep the other out.
  */
 static __always_inline int too_short(const struct note *n, const struct settings *ctl)
 {
-	__u32 from = n->saddr[0], to = n->daddr[0], epoch = now_ns() >> 32, i, *seen;
+	__u32 from = n->saddr[0], to = n->daddr[0], hash, i, *seen;
 
 	if (n->hit || ctl->min_packets <= 1)
 		return 0;
@@ -155,16 +154,21 @@ static __always_inline int too_short(const struct note *n, const struct settings
 		from ^= n->saddr[3];
 		to ^= n->daddr[3];
 	}
-	i = from * 0x9e3779b1 ^ to * 0x85ebca6b ^ ((__u32)n->sport << 16 | n->dport);
-	i = i * 0xc2b2ae35 >> 20; /* SEEN of them */
+	hash = (from * 0x9e3779b1 ^ to * 0x85ebca6b ^ ((__u32)n->sport << 16 | n->dport)) *
+	       0xc2b2ae35;
+	i = hash >> 20; /* SEEN counters */
 	seen = bpf_map_lookup_elem(&short_flows, &i);
 	if (!seen)
 		return 0;
-	if (*seen >> 16 != (epoch & 0xffff))
-		*seen = epoch << 16;
-	if ((*seen & 0xffff) != 0xffff)
+	hash <<= 8;
+	if ((*seen & ~0xff) != hash) {
+		if (*seen && bpf_get_prandom_u32() & 3)
+			return 1;
+		*seen = hash;
+	}
+	if ((*seen & 0xff) != 0xff)
 		++*seen;
-	return (*seen & 0xffff) < ctl->min_packets;
+	return (*seen & 0xff) < ctl->min_packets;
 }
 
 /* Did the ruleset hand the flow over? By the kernel's own `flow add`, or by the label or mark of the lowered one. */
@@ -175,7 +179,7 @@ static __always_inline int added(struct scratch *s, const struct device *in,
 		return 1;
 	if ((s->ct.labels[0] & in->labels[0]) | (s->ct.labels[1] & in->labels[1]))
 		return 1;
-	return ct_member(&s->ct, __u32, mark) & ctl->mark;
+	return s->ct.mark & ctl->mark;
 }
 
 /* Note, conntrack and packet must tell one story. Fills s->pre. */
@@ -574,7 +578,7 @@ static __always_inline int authentic(struct scratch *s, struct __sk_buff *skb, s
 static __always_inline int eligible(struct scratch *s, __u64 address, const struct device *in,
 				    const struct settings *ctl)
 {
-	int r = ct_load(&s->ct, address);
+	int r = ct_look(&s->ct, address);
 
 	if (r)
 		return r;
@@ -591,7 +595,7 @@ static __always_inline int observe(struct __sk_buff *skb)
 	struct device *in, *out;
 	struct settings *ctl;
 	struct scratch *s;
-	__u32 zero = 0, i;
+	__u32 zero = 0;
 	__u64 address;
 	__u8 hook;
 	int r;
@@ -607,10 +611,8 @@ static __always_inline int observe(struct __sk_buff *skb)
 	r = packets_ct(s, skb, &address);
 	if (r)
 		return r;
-	i = n->ifindex;
-	in = bpf_map_lookup_elem(&devices, &i);
-	i = skb->ifindex;
-	out = bpf_map_lookup_elem(&devices, &i);
+	in = device_of(n->ifindex);
+	out = device_of(skb->ifindex);
 	if (!in || !out)
 		return R_UNKNOWN_DEVICE;
 	if (address) {
