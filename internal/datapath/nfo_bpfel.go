@@ -116,6 +116,13 @@ type nfoKey6 struct {
 	Dport uint16
 }
 
+type nfoLocal struct {
+	_       structs.HostLayout
+	Skb     uint64
+	Jiffies uint64
+	Ns      uint64
+}
+
 type nfoNote struct {
 	_       structs.HostLayout
 	Skb     uint64
@@ -240,7 +247,6 @@ type nfoSettings struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	nfoMapAddress          = "address"
 	nfoMapAdjFree          = "adj_free"
 	nfoMapAdjIds           = "adj_ids"
 	nfoMapAdjs             = "adjs"
@@ -249,6 +255,7 @@ const (
 	nfoMapDevices          = "devices"
 	nfoMapFlows4           = "flows4"
 	nfoMapFlows6           = "flows6"
+	nfoMapLocals           = "locals"
 	nfoMapLowDevices       = "low_devices"
 	nfoMapNotes            = "notes"
 	nfoMapScratch          = "scratch"
@@ -312,7 +319,6 @@ type nfoProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type nfoMapSpecs struct {
-	Address    *ebpf.MapSpec `ebpf:"address"`
 	AdjFree    *ebpf.MapSpec `ebpf:"adj_free"`
 	AdjIds     *ebpf.MapSpec `ebpf:"adj_ids"`
 	Adjs       *ebpf.MapSpec `ebpf:"adjs"`
@@ -321,6 +327,7 @@ type nfoMapSpecs struct {
 	Devices    *ebpf.MapSpec `ebpf:"devices"`
 	Flows4     *ebpf.MapSpec `ebpf:"flows4"`
 	Flows6     *ebpf.MapSpec `ebpf:"flows6"`
+	Locals     *ebpf.MapSpec `ebpf:"locals"`
 	LowDevices *ebpf.MapSpec `ebpf:"low_devices"`
 	Notes      *ebpf.MapSpec `ebpf:"notes"`
 	Scratch    *ebpf.MapSpec `ebpf:"scratch"`
@@ -356,7 +363,6 @@ func (o *nfoObjects) Close() error {
 //
 // It can be passed to loadNfoObjects or ebpf.CollectionSpec.LoadAndAssign.
 type nfoMaps struct {
-	Address    *ebpf.Map `ebpf:"address"`
 	AdjFree    *ebpf.Map `ebpf:"adj_free"`
 	AdjIds     *ebpf.Map `ebpf:"adj_ids"`
 	Adjs       *ebpf.Map `ebpf:"adjs"`
@@ -365,6 +371,7 @@ type nfoMaps struct {
 	Devices    *ebpf.Map `ebpf:"devices"`
 	Flows4     *ebpf.Map `ebpf:"flows4"`
 	Flows6     *ebpf.Map `ebpf:"flows6"`
+	Locals     *ebpf.Map `ebpf:"locals"`
 	LowDevices *ebpf.Map `ebpf:"low_devices"`
 	Notes      *ebpf.Map `ebpf:"notes"`
 	Scratch    *ebpf.Map `ebpf:"scratch"`
@@ -374,7 +381,6 @@ type nfoMaps struct {
 
 func (m *nfoMaps) Close() error {
 	return _NfoClose(
-		m.Address,
 		m.AdjFree,
 		m.AdjIds,
 		m.Adjs,
@@ -383,6 +389,7 @@ func (m *nfoMaps) Close() error {
 		m.Devices,
 		m.Flows4,
 		m.Flows6,
+		m.Locals,
 		m.LowDevices,
 		m.Notes,
 		m.Scratch,

@@ -190,9 +190,36 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } candidates SEC(".maps");
 
+/* What a CPU keeps between programs. */
+struct local {
+	__u64 skb; /* see note_slot */
+	__u64 jiffies, ns;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct local);
+	__uint(max_entries, 1);
+} locals SEC(".maps");
+
+/*
+ * The coarse clock moves with jiffies, and those are an inlined load where the clock is a call that costs more than the
+ * lookup of a flow. So the clock is read once a tick and CPU. May be late by two ticks, never early.
+ */
 static __always_inline __u64 now_ns(void)
 {
-	return bpf_ktime_get_coarse_ns();
+	__u64 jiffies = bpf_jiffies64();
+	__u32 zero = 0;
+	struct local *l = bpf_map_lookup_elem(&locals, &zero);
+
+	if (!l)
+		return bpf_ktime_get_coarse_ns();
+	if (l->jiffies != jiffies) {
+		l->ns = bpf_ktime_get_coarse_ns();
+		l->jiffies = jiffies;
+	}
+	return l->ns;
 }
 
 static __always_inline struct device *device_of(__u32 ifindex)

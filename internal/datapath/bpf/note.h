@@ -9,22 +9,16 @@
 #include "parse.h"
 
 /* The verifier lets a pointer be stored but not computed with: through a map it comes back as a number. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__type(key, __u32);
-	__type(value, __u64);
-	__uint(max_entries, 1);
-} address SEC(".maps");
-
 static __always_inline struct note *note_slot(struct __sk_buff *skb)
 {
 	__u32 zero = 0, i;
-	volatile __u64 *a = bpf_map_lookup_elem(&address, &zero);
+	struct local *l = bpf_map_lookup_elem(&locals, &zero);
 
-	if (!a)
+	if (!l)
 		return 0;
-	*a = (__u64)(long)skb;
-	i = (*a >> 8) % NOTES; /* sk_buffs are 256 bytes apart in their slab */
+	*(volatile __u64 *)&l->skb = (__u64)(long)skb;
+	i = (*(volatile __u64 *)&l->skb >> 8) %
+	    NOTES; /* sk_buffs are 256 bytes apart in their slab */
 	return bpf_map_lookup_elem(&notes, &i);
 }
 
@@ -44,7 +38,8 @@ static __always_inline void note_common(struct note *n, struct __sk_buff *skb, c
 	n->used = 0;
 	n->hit = hit;
 	__builtin_memcpy(n->print, p->print, sizeof(n->print));
-	__builtin_memcpy(n->macs, frame, sizeof(n->macs));
+	*(__u64 *)n->macs = *(const __u64 *)frame;
+	*(__u32 *)(n->macs + 8) = *(const __u32 *)(frame + 8);
 	n->tos = p->tos;
 	n->ttl = p->ttl;
 	n->proto = p->proto;
