@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,9 @@ chains drop never get there. Nothing else is touched; "disable" removes it.`,
 				return err
 			}
 			r, err := nft.Enable(e.ctx, args, o)
+			if _, ok := errors.AsType[*nft.DeviceError](err); ok {
+				return fmt.Errorf("%w; see `ip link`", err)
+			}
 			if err != nil {
 				return err
 			}

@@ -88,7 +88,7 @@ func codeOf(err error) exitCode {
 		return exitDevice
 	case errors.As(err, &refused), errors.As(err, &source), errors.As(err, &unsupported), errors.As(err, &mark):
 		return exitRuleset
-	case errors.As(err, &path) && errors.Is(err, unix.ENOENT):
+	case errors.As(err, &path) && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EISDIR)):
 		return exitUsage // a file that the user named
 	}
 	return exitFailure

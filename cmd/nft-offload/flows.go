@@ -25,8 +25,12 @@ Without a daemon it exits with code 5 and says whether a datapath is pinned.`,
   nft-offload flows --json | jq '[.[] | .bytes] | add'`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			if _, err := engine.ParseFilter(src, dst, port, proto); err != nil {
+			f, err := engine.ParseFilter(src, dst, port, proto)
+			if err != nil {
 				return usage("%w", err)
+			}
+			if f.Src.IsValid() && f.Dst.IsValid() && f.Src.Addr().Is4() != f.Dst.Addr().Is4() {
+				return usage("no flow goes from %s to %s: one is IPv4 and the other IPv6", src, dst)
 			}
 			c, err := e.client()
 			if err != nil {

@@ -19,7 +19,7 @@ type loweringFlags struct {
 
 func (l *loweringFlags) add(c *cobra.Command) {
 	f := c.Flags()
-	f.BoolVar(&l.lower, "lower", false, "rewrite `flow add` even where the kernel has flowtables: rule changes then reach running flows")
+	f.BoolVar(&l.lower, "lower", false, "rewrite flow add even where the kernel has flowtables: rule changes then reach running flows")
 	f.StringVar(&l.mark, "mark", "", "rewrite with this one `BIT` of the conntrack mark (0x80000000) in place of labels")
 	f.BoolVar(&l.json, "json", false, "print JSON")
 }

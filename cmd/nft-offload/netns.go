@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -48,7 +49,11 @@ func enterNamespace(path string) error {
 	defer f.Close() //nolint:errcheck // read only
 	// Not unlocked: the thread is replaced, or unusable.
 	runtime.LockOSThread()
-	if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
+	err = unix.Setns(int(f.Fd()), unix.CLONE_NEWNET)
+	if errors.Is(err, unix.EINVAL) {
+		return usage("enter network namespace: %s is not one; see `ip netns list`", path)
+	}
+	if err != nil {
 		return fmt.Errorf("enter network namespace %s: %w", path, err)
 	}
 	if err := unix.Exec("/proc/self/exe", os.Args, os.Environ()); err != nil {

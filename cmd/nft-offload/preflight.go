@@ -105,7 +105,7 @@ func prepareMachine(p places) error {
 		return err
 	}
 	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
-		return withCode(exitUnsupported, datapath.ErrNoBTF)
+		return withCode(exitUnsupported, fmt.Errorf("%w: boot one that has it, as those of distributions do", datapath.ErrNoBTF))
 	}
 	if err := mountBPFFS(filepath.Dir(p.bpffs)); err != nil {
 		return err

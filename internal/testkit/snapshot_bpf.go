@@ -9,6 +9,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // bpf adds the programs, maps and links of the machine. An object that goes away while it is read is not there.
@@ -90,18 +91,31 @@ func (s State) maps(counts func(string) bool) error {
 }
 
 func (s State) links(programs map[ebpf.ProgramID]bool) error {
-	it := new(link.Iterator)
+	for from := link.ID(0); ; {
+		last, err := s.linksAfter(from, programs)
+		if !errors.Is(err, unix.EAGAIN) {
+			return err
+		}
+		// Somebody's link that is being made or given up: the kernel says EAGAIN where it pretends that there is none
+		// (bpf_link_by_id of kernel/bpf/syscall.c). The iterator does not say which one it is, so step until past it.
+		from = last + 1
+	}
+}
+
+// linksAfter adds the links behind an id and returns the last one it has seen, or from.
+func (s State) linksAfter(from link.ID, programs map[ebpf.ProgramID]bool) (last link.ID, err error) {
+	it := &link.Iterator{ID: from}
 	defer it.Close()
 	for it.Next() {
 		info, err := it.Link.Info()
 		if err != nil {
-			return err
+			return it.ID, err
 		}
 		if programs[info.Program] {
 			s.items[fmt.Sprintf("eBPF link %d", it.ID)] = fmt.Sprintf("%v of program %d", info.Type, info.Program)
 		}
 	}
-	return it.Err()
+	return it.ID, it.Err()
 }
 
 // tree adds a directory tree, and nothing when it is missing.

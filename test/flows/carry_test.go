@@ -22,7 +22,7 @@ func TestFlowsAreCarriedThroughEveryNAT(t *testing.T) {
 		for _, n := range translations() {
 			t.Run(n.name, func(t *testing.T) {
 				t.Parallel()
-				r, d := routed(t, hook, n, testkit.RouterOptions{NoChecksumOffload: true})
+				r, d := routed(t, hook, n, finished())
 				for _, six := range []bool{false, true} {
 					carryUDP(t, r, d, n, six)
 					carryTCP(t, r, d, n, six)
@@ -130,7 +130,7 @@ func TestResetReachesThePeer(t *testing.T) {
 	eachHook(t, func(t *testing.T, hook engine.Hook) {
 		for _, bytes := range []int64{100_000, 3 * gigabyte} {
 			t.Run(fmt.Sprintf("after %d bytes", bytes), func(t *testing.T) {
-				r, d := routed(t, hook, translations()[1], testkit.RouterOptions{NoChecksumOffload: hook == engine.XDP})
+				r, d := routed(t, hook, translations()[1], options{RouterOptions: testkit.RouterOptions{NoChecksumOffload: hook == engine.XDP}})
 				tcp, err := testkit.ConnectTCP(t, r.Path(false, port), 0)
 				if err != nil {
 					t.Fatal(err)
@@ -164,7 +164,7 @@ func TestIdleConnectionKeepsItsTimeout(t *testing.T) {
 	const idle, want = 30 * time.Second, 400_000 * time.Second
 	eachHook(t, func(t *testing.T, hook engine.Hook) {
 		t.Parallel()
-		r, d := routed(t, hook, translations()[1], testkit.RouterOptions{NoChecksumOffload: true})
+		r, d := routed(t, hook, translations()[1], finished())
 		tcp, err := testkit.ConnectTCP(t, r.Path(false, port), 0)
 		if err != nil {
 			t.Fatal(err)
@@ -204,7 +204,7 @@ func TestDefaultChecksumOffload(t *testing.T) {
 	eachHook(t, func(t *testing.T, hook engine.Hook) {
 		for _, n := range translations()[:2] {
 			t.Run(n.name, func(t *testing.T) {
-				r, d := routed(t, hook, n, testkit.RouterOptions{})
+				r, d := routed(t, hook, n, options{})
 				for _, six := range []bool{false, true} {
 					tcp, err := testkit.ConnectTCP(t, n.path(r, six), 0)
 					if err != nil {

@@ -51,7 +51,9 @@ func TestChangeIsInForceAtOnceWithADaemon(t *testing.T) {
 	eachHook(t, func(t *testing.T, hook engine.Hook) {
 		for _, c := range changes() {
 			t.Run(c.name, func(t *testing.T) {
-				r, d := routed(t, hook, translations()[1], testkit.RouterOptions{NoChecksumOffload: true})
+				o := finished()
+				o.changes = true
+				r, d := routed(t, hook, translations()[1], o)
 				udp := testkit.OpenUDP(t, r.Path(false, port), testkit.UDPOptions{})
 				if err := udp.Exchange(300, 1000, time.Second).Whole(); err != nil {
 					t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 // daemon is gone.
 func TestTableTooSmall(t *testing.T) {
 	eachHook(t, func(t *testing.T, hook engine.Hook) {
-		r, d := routed(t, hook, translations()[1], testkit.RouterOptions{NoChecksumOffload: true}, "--max-flows", "4")
+		r, d := routed(t, hook, translations()[1], finished(), "--max-flows", "4")
 		work := func(what string) {
 			for range 10 {
 				tcp, err := testkit.ConnectTCP(t, r.Path(false, port), 0)
@@ -27,6 +27,7 @@ func TestTableTooSmall(t *testing.T) {
 				if err := udp.Exchange(20, 2000, time.Second).Whole(); err != nil {
 					t.Errorf("%s: %v", what, err)
 				}
+				udp.Close()
 			}
 		}
 		work("with a daemon")
@@ -34,8 +35,8 @@ func TestTableTooSmall(t *testing.T) {
 		if daemon.Reason(s, "table-full") == 0 {
 			t.Errorf("the table was never full: %+v", s.Stats)
 		}
-		if s.Stats.Entries > 4 {
-			t.Errorf("%d entries in a table for 4", s.Stats.Entries)
+		if s.Stats.Flows > 4 {
+			t.Errorf("%d entries in a table for 4", s.Stats.Flows)
 		}
 		d.Kill9()
 		work("without a daemon")

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/testkit"
@@ -84,16 +85,31 @@ func eachHook(t *testing.T, f func(t *testing.T, hook engine.Hook)) {
 	}
 }
 
+// options say how a test wants its router.
+type options struct {
+	testkit.RouterOptions
+	changes bool // the test changes the router: what withdraw restores cannot be compared
+}
+
+// finished are ends whose packets carry their final checksums, as packets from a wire do.
+func finished() options {
+	return options{RouterOptions: testkit.RouterOptions{NoChecksumOffload: true}}
+}
+
 // routed is the topology with a ruleset loaded by the program and its daemon running.
-func routed(t *testing.T, hook engine.Hook, n translation, o testkit.RouterOptions, args ...string) (*testkit.Router, *daemon.Daemon) {
+func routed(t *testing.T, hook engine.Hook, n translation, o options, args ...string) (*testkit.Router, *daemon.Daemon) {
 	t.Helper()
 	testkit.Need(t, testkit.Netns, testkit.BPF, testkit.NFT, testkit.Tc)
 	o.XDP = o.XDP || hook == engine.XDP
-	r := testkit.NewRouter(t, o)
+	r := testkit.NewRouter(t, o.RouterOptions)
 	// Who answers for the address that snat translates to.
 	r.Router.Run("ip", "addr", "add", "198.51.100.7/24", "dev", "r1")
 	r.Router.Run("ip", "addr", "add", "2001:db8:2::7/64", "dev", "r1", "nodad")
 	loadText(t, r, n.ruleset())
+	if !o.changes {
+		// Tests run side by side, so the machine's eBPF objects are another package's to compare (test/daemon).
+		testkit.CheckRestored(t, 10*time.Second, testkit.SnapshotOptions{BPF: func(string) bool { return false }}, r.Client, r.Router, r.Server)
+	}
 	args = append([]string{"--device", "r0=" + string(hook), "--device", "r1=" + string(hook)}, args...)
 	return r, daemon.Start(t, r.Router, args...)
 }

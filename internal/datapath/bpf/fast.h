@@ -97,7 +97,7 @@ static __always_inline int lease(struct hot *h, struct cold *c, const struct adj
 {
 	__u64 stamp = *(volatile __u64 *)&h->stamp;
 	__u64 bump = ctl->bump > adj->bump ? ctl->bump : adj->bump;
-	__u64 age = now - stamp, due = ctl->due, hard = ctl->hard, old;
+	__u64 age = since(now, stamp), due = ctl->due, hard = ctl->hard, old;
 	__u32 tick = now >> TICK_SHIFT;
 	__u32 last = h->last;
 
@@ -118,7 +118,7 @@ static __always_inline int lease(struct hot *h, struct cold *c, const struct adj
 		return 0;
 	}
 	old = *(volatile __u64 *)&c->claim;
-	if (now - old > ctl->retry && __sync_val_compare_and_swap(&c->claim, old, now) == old)
+	if (since(now, old) > ctl->retry && __sync_val_compare_and_swap(&c->claim, old, now) == old)
 		return R_RENEWAL;
 	return 0;
 }
@@ -179,7 +179,7 @@ static __always_inline int check_due(struct hot *h, const struct pass *w)
 	__u32 tick = w->now >> TICK_SHIFT;
 	__u32 every = w->now < w->ctl->alive ? w->ctl->long_check : w->ctl->check;
 
-	if (tick - h->checked <= every)
+	if ((__s32)(tick - h->checked) <= (__s32)every)
 		return 0;
 	h->checked = tick;
 	return 1;

@@ -222,6 +222,12 @@ static __always_inline __u64 now_ns(void)
 	return l->ns;
 }
 
+/* Never negative: what another CPU stamped may be a tick ahead of what this one has read. */
+static __always_inline __u64 since(__u64 now, __u64 then)
+{
+	return now > then ? now - then : 0;
+}
+
 static __always_inline struct device *device_of(__u32 ifindex)
 {
 	struct device *d;

@@ -322,7 +322,7 @@ static __always_inline int stranger(struct hot *h, const struct adj *a, const st
 		r = R_DSCP;
 	else if (macs_differ(n->macs, a->in))
 		r = R_MAC;
-	return r && now_ns() - h->stamp > 60000000000ULL ? R_CONTRADICTION : r;
+	return r && since(now_ns(), h->stamp) > 60000000000ULL ? R_CONTRADICTION : r;
 }
 
 /*
@@ -371,7 +371,7 @@ static __always_inline void ask_liberal(struct scratch *s, struct cold *c)
 	__u32 tick = now_ns() >> TICK_SHIFT;
 	struct candidate *e;
 
-	if (c->asked && tick - c->asked < 95) /* 100 ms */
+	if (c->asked && (__s32)(tick - c->asked) < 95) /* 100 ms */
 		return;
 	e = bpf_ringbuf_reserve(&candidates, sizeof(*e), 0);
 	if (!e)
@@ -386,6 +386,8 @@ static __always_inline void ask_liberal(struct scratch *s, struct cold *c)
 static __always_inline int pair(struct scratch *s, const struct settings *ctl, struct hot *h,
 				struct cold *c, struct hot *ph, struct cold *pc, int r)
 {
+	__u64 now = now_ns();
+
 	if (WORD_STATE(h->word) == STATE_READY && (!ph || WORD_STATE(ph->word) != STATE_LEARNED))
 		return r;
 	if (s->p.proto == IPPROTO_TCP && !(s->ct.tcp_flags & IP_CT_TCP_FLAG_BE_LIBERAL)) {
@@ -393,7 +395,7 @@ static __always_inline int pair(struct scratch *s, const struct settings *ctl, s
 		return R_NOT_LIBERAL;
 	}
 	if (!ph || pc->ct != c->ct ||
-	    now_ns() - ph->stamp > (now_ns() < ctl->alive ? ctl->long_hard : ctl->hard))
+	    since(now, ph->stamp) > (now < ctl->alive ? ctl->long_hard : ctl->hard))
 		return R_ONE_WAY;
 	if (WORD_STATE(ph->word) == STATE_DEAD)
 		return R_DEAD;
@@ -606,7 +608,7 @@ static __always_inline int observe(struct __sk_buff *skb)
 	ctl = bpf_map_lookup_elem(&control, &zero);
 	if (!s || !ctl)
 		return 0;
-	if (now_ns() - n->time > 100000000ULL)
+	if (since(now_ns(), n->time) > 100000000ULL)
 		return R_NOTE_OLD; /* held somewhere: NFQUEUE, a qdisc of a stacked device */
 	r = packets_ct(s, skb, &address);
 	if (r)
