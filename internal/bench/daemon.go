@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/vishvananda/netns"
@@ -85,10 +86,17 @@ func (d *daemon) stop() error {
 		<-d.exited
 		return fmt.Errorf("stop daemon: still there after %s: %s", daemonStop, d.said())
 	}
-	if d.err != nil {
+	if d.err != nil && !d.interrupted() {
 		return fmt.Errorf("stop daemon: %w: %s", d.err, d.said())
 	}
 	return nil
+}
+
+// interrupted reports whether the signal ended the process before it took signals itself, which is before it touched
+// anything. Only after it has exited.
+func (d *daemon) interrupted() bool {
+	status, ok := d.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == unix.SIGINT
 }
 
 // said is the end of what it wrote; only after it has exited.

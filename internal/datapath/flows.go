@@ -105,9 +105,10 @@ func (e *entry) in() uint32 {
 
 func (e *entry) state() State { return State(e.hot.Word & 0xff) }
 
-// idle is the time since the last packet; ticks wrap after 52 days.
+// idle is the time since the last packet. It may have come after now was read; and ticks wrap, so what is idle for 26
+// days counts as busy, which no entry is under a daemon that sweeps.
 func (e *entry) idle(now uint64) time.Duration {
-	return time.Duration(uint32(now>>20)-e.hot.Last) * tick
+	return time.Duration(max(0, int32(uint32(now>>20)-e.hot.Last))) * tick
 }
 
 // Flows lists the entries, in no order.
@@ -134,7 +135,7 @@ func (d *Datapath) Flows() ([]Flow, error) {
 	return out, errors.Join(err, lookup)
 }
 
-// since is now - then, not below zero: the programs' clock may be a tick ahead of what was read before.
+// since is now - then, not below zero: an entry may have been stamped after now was read.
 func since(now, then uint64) time.Duration {
 	if then > now {
 		return 0

@@ -217,7 +217,7 @@ func (d *Datapath) configure() error {
 		Hard:       uint64(d.cfg.Hard),
 		Soft:       uint64(softLimit),
 		Retry:      uint64(claimRetry),
-		Prefer:     uint64(preferLimit),
+		Prefer:     uint64(min(preferLimit, (d.cfg.Hard-d.cfg.Due)/4)),
 		Check:      uint32(checkEvery / tick),
 		MinPackets: d.cfg.MinPackets,
 		Mark:       d.cfg.Mark,

@@ -14,17 +14,17 @@ import (
 )
 
 type nfoAdj struct {
-	_        structs.HostLayout
-	Bump     uint64
-	Ifindex  uint32
-	Mark     uint32
-	Priority uint32
-	Tag      uint16
-	Hook     uint8
-	Pad      uint8
-	In       [12]uint8
-	Out      [12]uint8
-	Reserved [16]uint8
+	_         structs.HostLayout
+	Reserved0 uint64
+	Ifindex   uint32
+	Mark      uint32
+	Priority  uint32
+	Tag       uint16
+	Hook      uint8
+	Pad       uint8
+	In        [12]uint8
+	Out       [12]uint8
+	Reserved  [16]uint8
 }
 
 type nfoAdjKey struct {

@@ -139,8 +139,8 @@ func reasonTable() map[Reason]Info {
 
 		Learned:         {"learned", StageObserve, "a new entry was made", ""},
 		Renewed:         {"renewed", StageObserve, "a lease was renewed", ""},
-		NoNote:          {"no-note", StageObserve, "no note of the packet's arrival", ""},
-		NoteOld:         {"held", StageObserve, "packet was held in the kernel for more than 100 ms (NFQUEUE)", "flows through NFQUEUE stay slow"},
+		NoNote:          {"no-note", StageObserve, "not counted any more", ""},
+		NoteOld:         {"held", StageObserve, "packet was held in the kernel for more than 100 ms (NFQUEUE)", "a queue that answers so slowly keeps its flows slow"},
 		Altered:         {"altered", StageObserve, "the kernel changed more than addresses, ports and TTL", "a rule mangles this flow; it stays slow"},
 		Copied:          {"copied", StageObserve, "the kernel sends copies of this packet", ""},
 		Redirected:      {"redirected", StageObserve, "another program or rule redirected the packet", ""},
@@ -159,7 +159,7 @@ func reasonTable() map[Reason]Info {
 		MinPackets:      {"min-packets", StageObserve, "flow is shorter than --min-packets", ""},
 		Contradiction:   {"contradiction", StageObserve, "the kernel now forwards the flow another way; both directions end and are learned again", wait},
 		TableFull:       {"table-full", StageObserve, "the flow table is full", "raise --max-flows"},
-		AdjacenciesFull: {"adjacencies-full", StageObserve, "too many different neighbours", "report this"},
+		AdjacenciesFull: {"adjacencies-full", StageObserve, "too many different neighbors, packet marks and priorities", "set fewer different marks and priorities on forwarded packets"},
 		UnknownDevice:   {"unknown-device", StageObserve, "the flow's other device is not in the flowtable", "add the device to the flowtable"},
 	}
 }

@@ -21,6 +21,9 @@ const slotRest = 5 * time.Second // far longer than any program runs
 // fill makes every slot of a new datapath free; 0 is never used.
 func (s *slots) fill(queue *ebpf.Map) error {
 	s.unused, s.retired = map[uint32]time.Time{}, map[uint32]time.Time{}
+	if _, err := drain(queue); err != nil { // an earlier start may have been killed half way
+		return err
+	}
 	for id := uint32(1); id < adjacencies; id++ {
 		if err := queue.Update(nil, id, ebpf.UpdateAny); err != nil {
 			return fmt.Errorf("fill free adjacencies: %w", err)
@@ -33,17 +36,9 @@ func (s *slots) fill(queue *ebpf.Map) error {
 // They rest once more, since a program may have taken one a moment ago.
 func (s *slots) adopt(d *Datapath) error {
 	s.unused, s.retired = map[uint32]time.Time{}, map[uint32]time.Time{}
-	free := map[uint32]bool{}
-	for {
-		var id uint32
-		err := d.maps.AdjFree.LookupAndDelete(nil, &id)
-		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("drain free adjacencies: %w", err)
-		}
-		free[id] = true
+	free, err := drain(d.maps.AdjFree)
+	if err != nil {
+		return err
 	}
 	named, err := d.namedSlots()
 	if err != nil {
@@ -60,6 +55,22 @@ func (s *slots) adopt(d *Datapath) error {
 		}
 	}
 	return nil
+}
+
+// drain empties the queue.
+func drain(queue *ebpf.Map) (map[uint32]bool, error) {
+	free := map[uint32]bool{}
+	for {
+		var id uint32
+		err := queue.LookupAndDelete(nil, &id)
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			return free, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("drain free adjacencies: %w", err)
+		}
+		free[id] = true
+	}
 }
 
 // namedSlots are those in the index, and those that entries still name.
@@ -80,33 +91,30 @@ func (d *Datapath) namedSlots() (map[uint32]bool, error) {
 
 // sweepSlots is one step of the recycling; named are the slots that entries name now.
 func (d *Datapath) sweepSlots(now time.Time, named map[uint32]bool) error {
-	var stale []nfoAdjKey
+	stale := map[uint32]nfoAdjKey{}
 	var key nfoAdjKey
 	var id uint32
 	it := d.maps.AdjIds.Iterate()
 	for it.Next(&key, &id) {
-		if named[id] {
-			delete(d.slots.unused, id)
-			continue
-		}
 		since, ok := d.slots.unused[id]
-		if !ok {
-			d.slots.unused[id] = now
-			continue
-		}
-		if now.Sub(since) > slotRest {
-			stale = append(stale, key)
-			d.slots.retired[id] = now
+		switch {
+		case named[id]:
 			delete(d.slots.unused, id)
+		case !ok:
+			d.slots.unused[id] = now
+		case now.Sub(since) > slotRest:
+			stale[id] = key
 		}
 	}
 	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
 		return fmt.Errorf("list adjacencies: %w", err)
 	}
-	for _, k := range stale {
+	for id, k := range stale {
 		if err := d.maps.AdjIds.Delete(&k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("retire adjacency: %w", err)
 		}
+		delete(d.slots.unused, id)
+		d.slots.retired[id] = now
 	}
 	for id, since := range d.slots.retired {
 		if named[id] {

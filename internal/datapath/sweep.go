@@ -78,7 +78,8 @@ func (e *entry) removable(now uint64) bool {
 	if e.state() == StateDead {
 		return since(now, e.cold.Died) > deadRest
 	}
-	// Past every lease by far: no program can be about to use it.
+	// Past every lease by far; and the observer does not renew what is older than 50 s, so none can come to life again
+	// between this reading and the deletion.
 	return e.idle(now) > idleLimit && since(now, e.hot.Stamp) > idleLimit
 }
 

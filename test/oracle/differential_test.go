@@ -143,7 +143,7 @@ func vary(r *rand.Rand, s packet.Spec) (packet.Spec, string) {
 
 // spoil makes a packet that must not be fast, or need not.
 func spoil(r *rand.Rand, s packet.Spec) (packet.Spec, string) {
-	switch r.IntN(16) {
+	switch r.IntN(17) {
 	case 0:
 		s.TTL = uint8(r.IntN(2))
 		return s, "ttl"
@@ -189,6 +189,12 @@ func spoil(r *rand.Rand, s packet.Spec) (packet.Spec, string) {
 	case 13:
 		s.Version = uint8(r.IntN(16))
 		return s, "version"
+	case 15:
+		// A UDP datagram shorter than its header, in a frame padded as Ethernet does.
+		s.Payload, s.Trailer = nil, make([]byte, 26)
+		s.LenDelta = -1 - r.IntN(8)
+		s.UDPLenDelta = s.LenDelta
+		return s, "udp shorter than its header"
 	case 14:
 		s.IHL = uint8(r.IntN(16))
 		return s, "header length"

@@ -98,13 +98,15 @@ static __always_inline int ct_look(struct ct_view *v, __u64 address)
 			bpf_rdonly_cast(ct, bpf_core_type_id_kernel(struct nf_conn));
 
 		v->status = typed->status;
-		v->mark = typed->mark;
+		if (bpf_core_field_exists(struct nf_conn, mark))
+			v->mark = typed->mark;
 		ct_extensions_cast(v, typed);
 	} else {
 		bpf_probe_read_kernel(&v->status, sizeof(v->status),
 				      ct + bpf_core_field_offset(struct nf_conn, status));
-		bpf_probe_read_kernel(&v->mark, sizeof(v->mark),
-				      ct + bpf_core_field_offset(struct nf_conn, mark));
+		if (bpf_core_field_exists(struct nf_conn, mark))
+			bpf_probe_read_kernel(&v->mark, sizeof(v->mark),
+					      ct + bpf_core_field_offset(struct nf_conn, mark));
 		ct_extensions_probe(v, ct);
 	}
 	if ((v->status & (IPS_CONFIRMED | IPS_DYING | IPS_SEQ_ADJUST | IPS_NAT_CLASH)) !=

@@ -92,11 +92,11 @@ static __noinline int kill_pair6(const struct key6 *k, struct flow6 *f)
  * a generation change, every packet goes slow. Nothing here can lengthen a lease; only the observer can, with the
  * arrival time of a packet that the kernel forwarded.
  */
-static __always_inline int lease(struct hot *h, struct cold *c, const struct adj *adj,
-				 const struct settings *ctl, const struct pkt *p, __u64 now)
+static __always_inline int lease(struct hot *h, struct cold *c, const struct settings *ctl,
+				 const struct pkt *p, __u64 now)
 {
 	__u64 stamp = *(volatile __u64 *)&h->stamp;
-	__u64 bump = ctl->bump > adj->bump ? ctl->bump : adj->bump;
+	__u64 bump = ctl->bump;
 	__u64 age = since(now, stamp), due = ctl->due, hard = ctl->hard, old;
 	__u32 tick = now >> TICK_SHIFT;
 	__u32 last = h->last;
@@ -113,6 +113,9 @@ static __always_inline int lease(struct hot *h, struct cold *c, const struct adj
 	if (stamp <= bump) {
 		if (now > bump + ctl->soft)
 			return R_GENERATION;
+	} else if (p->seg_len < h->max_len && age <= due + 2 * ctl->prefer) {
+		/* Renewing with a short packet would send the long ones slow. */
+		return 0;
 	} else if (p->payload && last == tick && age <= due + ctl->prefer) {
 		/* In the middle of a burst of data: what goes slow now would be overtaken. Wait for a better one. */
 		return 0;
@@ -161,6 +164,8 @@ static __always_inline int admit(struct hot *h, struct cold *c, const struct pkt
 		return WORD_STATE(word) == STATE_DEAD ? R_DEAD : R_NOT_READY;
 	if (h->cookie != w->cookie || h->tag != adj->tag || !adj->ifindex)
 		return R_RECYCLED; /* deleted under our hands: what stands there is another flow's */
+	if (p->tcp_flags & (TCP_FIN | TCP_RST))
+		return R_TCP_FLAGS; /* ends the flow, whatever else is odd about the packet */
 	if (macs_differ(frame, adj->in))
 		return R_MAC;
 	if (WORD_DSCP(word) != (p->tos & 0xfc))
@@ -170,7 +175,7 @@ static __always_inline int admit(struct hot *h, struct cold *c, const struct pkt
 		return r;
 	if (p->seg_len > h->max_len)
 		return R_TOO_LONG;
-	return lease(h, c, adj, w->ctl, p, w->now);
+	return lease(h, c, w->ctl, p, w->now);
 }
 
 /* Time to look whether the conntrack entry is still the one that the entry was learned from? */

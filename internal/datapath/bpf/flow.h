@@ -84,7 +84,7 @@ struct flow6 {
 
 /* One cache line; few exist and they stay hot. */
 struct adj {
-	__u64 bump;    /* entries renewed at or before are due */
+	__u64 reserved0;
 	__u32 ifindex; /* egress; 0: free */
 	__u32 mark, priority;
 	__u16 tag; /* new with each use of the slot */

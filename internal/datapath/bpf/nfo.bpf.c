@@ -193,8 +193,12 @@ static __always_inline void segments(struct __sk_buff *skb, struct pkt *p)
 {
 	p->segs = skb->gso_segs ? skb->gso_segs : 1;
 	p->seg_len = p->l3_len;
-	if (skb->gso_size)
-		p->seg_len = p->l3_len - p->payload + skb->gso_size;
+	if (!skb->gso_size)
+		return;
+	p->seg_len = p->l3_len - p->payload + skb->gso_size;
+	/* The headers of a packet inside are not known here: too long for any entry. */
+	if (BPF_CORE_READ_BITFIELD_PROBED((struct sk_buff *)skb, encapsulation))
+		p->seg_len = 0xffffffff;
 }
 
 static __always_inline int tc_redirect(struct __sk_buff *skb, struct adj *adj)

@@ -222,6 +222,12 @@ static __always_inline void way(struct scratch *s, struct __sk_buff *skb, const 
 	__builtin_memcpy(k->out, s->out, sizeof(k->out));
 }
 
+static __always_inline int same_way(const struct adj *a, const struct adj_key *k)
+{
+	return a->ifindex == k->ifindex && a->mark == k->mark && a->priority == k->priority &&
+	       a->hook == k->hook && !macs_differ(k->out, a->out);
+}
+
 /* The index of the adjacency for a new entry, made if need be. Its tag goes to s->tag. */
 static __always_inline int adjacency(struct scratch *s, __u32 *id)
 {
@@ -233,7 +239,7 @@ static __always_inline int adjacency(struct scratch *s, __u32 *id)
 	if (known) {
 		i = *known;
 		a = bpf_map_lookup_elem(&adjs, &i);
-		if (!a || a->ifindex != k->ifindex)
+		if (!a || !same_way(a, k) || macs_differ(k->in, a->in))
 			return R_ADJACENCIES_FULL; /* being recycled */
 		s->tag = a->tag;
 		*id = i;
@@ -245,7 +251,6 @@ static __always_inline int adjacency(struct scratch *s, __u32 *id)
 	if (!a)
 		return R_ADJACENCIES_FULL;
 	/* Nobody can read the slot yet: no entry names it. */
-	a->bump = 0;
 	a->mark = k->mark;
 	a->priority = k->priority;
 	a->hook = k->hook;
@@ -312,17 +317,15 @@ static __always_inline void fill(struct hot *h, struct cold *c, struct scratch *
 
 /*
  * An entry exists and the kernel forwarded a packet of its tuple. Another class or another station's packet of the same
- * tuple may go another way: it stays slow, and the entry is as it was, unless nothing else has come for a minute.
+ * tuple may go another way: it stays slow, and the entry is as it was.
  */
-static __always_inline int stranger(struct hot *h, const struct adj *a, const struct note *n)
+static __always_inline int stranger(const struct hot *h, const struct adj *a, const struct note *n)
 {
-	int r = 0;
-
 	if (WORD_DSCP(h->word) != (n->tos & 0xfc))
-		r = R_DSCP;
-	else if (macs_differ(n->macs, a->in))
-		r = R_MAC;
-	return r && since(now_ns(), h->stamp) > 60000000000ULL ? R_CONTRADICTION : r;
+		return R_DSCP;
+	if (macs_differ(n->macs, a->in))
+		return R_MAC;
+	return 0;
 }
 
 /*
@@ -339,12 +342,14 @@ static __always_inline int renew(struct hot *h, struct cold *c, struct scratch *
 
 	if (!a || a->tag != h->tag)
 		return R_CONTRADICTION;
+	/* The sweeper may just be deleting what has been idle for a minute: nothing that old comes to life again. */
+	if (since(n->time, h->stamp) > 50000000000ULL)
+		return R_CONTRADICTION;
 	r = stranger(h, a, n);
 	if (r)
 		return r;
-	if (a->ifindex != k->ifindex || a->mark != k->mark || a->priority != k->priority ||
-	    a->hook != k->hook || macs_differ(k->out, a->out) || c->ct != s->ct.address ||
-	    h->sport != s->post.sport || h->dport != s->post.dport)
+	if (!same_way(a, k) || c->ct != s->ct.address || h->sport != s->post.sport ||
+	    h->dport != s->post.dport)
 		return R_CONTRADICTION;
 	h->last = now_ns() >> TICK_SHIFT;
 	c->slow++;
@@ -569,6 +574,9 @@ static __always_inline int authentic(struct scratch *s, struct __sk_buff *skb, s
 		return r;
 	if (BPF_CORE_READ_BITFIELD_PROBED(sk, redirected))
 		return R_REDIRECTED; /* somebody's tc filter or fwd rule sent it here */
+	if (!bpf_core_field_exists(struct sk_buff, active_extensions) ||
+	    !bpf_core_enum_value_exists(enum skb_ext_id, SKB_EXT_SEC_PATH))
+		return 0; /* a kernel without IPsec */
 	bpf_probe_read_kernel(
 		&ext, 1, (void *)skb + bpf_core_field_offset(struct sk_buff, active_extensions));
 	if (ext & 1 << bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH))

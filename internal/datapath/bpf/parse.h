@@ -73,7 +73,7 @@ static __always_inline int parse_udp(struct pkt *p, void *l4, void *end, __u32 l
 	struct udphdr *u = l4;
 	__u32 *body = (void *)(u + 1);
 
-	if ((void *)(u + 1) > end)
+	if ((void *)(u + 1) > end || len < sizeof(*u))
 		return R_MALFORMED;
 	/* Shorter than the IP payload is legal, but what follows is nobody's: let the kernel decide. */
 	if (bpf_ntohs(u->len) != len)
@@ -85,7 +85,8 @@ static __always_inline int parse_udp(struct pkt *p, void *l4, void *end, __u32 l
 	p->payload = len - sizeof(*u);
 	p->print[0] = 0;
 	p->print[1] = 0;
-	if ((void *)(body + 2) <= end) {
+	if (p->payload >= 8 &&
+	    (void *)(body + 2) <= end) { /* not the padding, which is cut off on the way */
 		p->print[0] = body[0];
 		p->print[1] = body[1];
 	}

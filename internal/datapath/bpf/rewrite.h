@@ -41,8 +41,8 @@ static __always_inline int trim(struct frame *f, enum hook hook, __u32 want)
 	if (hook == HOOK_XDP) {
 		if (bpf_xdp_adjust_tail(f->ctx, (int)want - (int)f->len))
 			return R_PADDING;
-	} else if (bpf_skb_change_tail(f->ctx, want, 0)) {
-		return R_PADDING;
+	} else if (((struct __sk_buff *)f->ctx)->gso_size || bpf_skb_change_tail(f->ctx, want, 0)) {
+		return R_PADDING; /* change_tail would end segmentation; honest super-packets have no padding */
 	}
 	locate(f, hook);
 	return 0;
@@ -62,13 +62,13 @@ static __always_inline int summed(struct frame *f, enum hook hook)
  */
 static __always_inline __u16 l4_sum(__u16 check, __u16 addresses, __u16 all, __u8 proto, int how)
 {
-	if (how == CHECKSUM_PARTIAL) {
+	/* PARTIAL may be about a packet inside this one (a UDP tunnel): no checksum stays none all the same */
+	if (proto == IPPROTO_UDP && !check)
+		return 0;
+	if (how == CHECKSUM_PARTIAL)
 		check = fold((__u64)check + addresses);
-	} else {
-		if (proto == IPPROTO_UDP && !check)
-			return 0;
+	else
 		check = ~fold((__u64)(__u16)~check + all);
-	}
 	if (proto == IPPROTO_UDP && !check)
 		return 0xffff;
 	return check;
