@@ -20,7 +20,7 @@ the devices and one rule, late in the forward hook, so that flows which other
 chains drop never get there. Nothing else is touched; "disable" removes it.`,
 		Example: `  nft-offload enable eth0 eth1
   nft-offload run`,
-		Args: cobra.MinimumNArgs(1),
+		Args: cobra.MinimumNArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o, err := l.options(e)
 			if err != nil {

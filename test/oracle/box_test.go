@@ -54,6 +54,7 @@ type setup struct {
 	hook      datapath.Hook // 0: no datapath, the reference
 	rules     string        // beside the hand-over
 	cfg       datapath.Config
+	hosts     bool // the ends are kernels with addresses instead of played by the test
 	flowtable bool // hand over to the kernel's flowtable instead of by label
 }
 
@@ -129,7 +130,7 @@ func makeBox(t testing.TB, s setup) *box {
 	t.Helper()
 	testkit.Need(t, testkit.Netns, testkit.BPF, testkit.NFT, testkit.Tc)
 	b := &box{t: t, hook: s.hook, flowtable: s.flowtable}
-	b.r = testkit.NewRouter(t, testkit.RouterOptions{XDP: true, RawEnds: true})
+	b.r = testkit.NewRouter(t, testkit.RouterOptions{XDP: true, RawEnds: !s.hosts})
 	handover := eligible
 	if s.flowtable {
 		handover = kernelFlowtable
@@ -186,6 +187,7 @@ func (b *box) attach(cfg datapath.Config) {
 		if _, err := os.Stat(cfg.Dir); !errors.Is(err, os.ErrNotExist) {
 			b.t.Errorf("%s is still there after withdraw: %v", cfg.Dir, err)
 		}
+		_ = os.Remove(pinRoot) // the last one takes the directory with it
 	})
 }
 
