@@ -12,6 +12,8 @@ func benchCommand(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "measure the paths on this machine",
+		Long: `bench measures what a packet costs by each path, side by side in one run, in
+network namespaces of its own.`,
 		Example: `  nft-offload bench flows --quick
   nft-offload bench flows --json`,
 		Args: cobra.NoArgs,

@@ -20,8 +20,8 @@ func demoCommand(e *env) *cobra.Command {
 		Short: "show what it does, in network namespaces of its own",
 		Long: `demo joins a client, a router and a server in network namespaces, loads
 examples/router.nft into the router, and sends TCP and UDP over IPv4 and IPv6
-through it: by the slow path, by a bare redirect, and with "nft-offload run" at tc
-and at XDP. Real connections then prove that nothing is changed on the way.
+through it: by the slow path, by a bare redirect, and with "nft-offload run" at
+tc and at XDP. Real connections then prove that nothing is changed on the way.
 
 It takes less than a minute, touches nothing of the machine's own network, and
 leaves nothing behind.`,

@@ -12,7 +12,7 @@ import (
 func enableCommand(e *env) *cobra.Command {
 	var l loweringFlags
 	c := &cobra.Command{
-		Use:   "enable DEVICE DEVICE...",
+		Use:   "enable DEVICE...",
 		Short: "offload all established flows between devices, without editing the ruleset",
 		Long: `enable is for rulesets that have no "flow add" (Docker, iptables-nft, most that
 are written by hand): it adds the table inet nft_offload with one flowtable over
@@ -20,7 +20,7 @@ the devices and one rule, late in the forward hook, so that flows which other
 chains drop never get there. Nothing else is touched; "disable" removes it.`,
 		Example: `  nft-offload enable eth0 eth1
   nft-offload run`,
-		Args: cobra.MinimumNArgs(2),
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o, err := l.options(e)
 			if err != nil {

@@ -300,7 +300,7 @@ func FuzzLower(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.Contains(text, "include") {
-			t.Skip("reads files")
+			return // would read files
 		}
 		src := Source{Name: "fuzz", Text: text}
 		p, err := rewrite(src, edit{lower: true})
