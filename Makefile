@@ -21,7 +21,7 @@ TESTS    ?= ./...
 FUZZTIME ?= 10s
 # Namespaces, timing and 2-core machines: packages are tested one after the other (-p 1), tests always run anew, and a
 # package that hangs says where.
-TESTFLAGS ?= -p 1 -count=1 -timeout 5m
+TESTFLAGS ?= -p 1 -count=1 -timeout 10m
 
 .DEFAULT_GOAL := all
 

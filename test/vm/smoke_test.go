@@ -56,7 +56,3 @@ func TestFlowtableLoads(t *testing.T) {
 		})
 	}
 }
-
-func TestGoTestRunsInside(t *testing.T) {
-	vm.RunGoTest(t, vm.Kernels()[0], "github.com/nft-offload/nft-offload/internal/testkit/vm", "^TestReader|^TestTopLevel")
-}
