@@ -39,6 +39,17 @@ type Device struct {
 	Labels [2]uint64
 	// Flowtable says that the kernel's own flowtable lists this device: IPS_OFFLOAD makes a flow eligible.
 	Flowtable bool
+	// Bare says that packets have no Ethernet header here (ppp, WireGuard, IPIP, a tun).
+	Bare bool
+	// Above says that this device only stands on others of the list, as a bridge, a VLAN or a VRF does: nothing is
+	// attached, and Hook has no meaning. Packets that came in by one of those may go through this one, and only
+	// through those that are listed.
+	Above bool
+	// Stack is the same for all devices that stand on one another, and differs from that of all others. Not zero.
+	Stack uint32
+	// Refused says that no flow may go through here, because it would bypass something that slow packets pass. The
+	// observer runs all the same, to say which flows that concerns.
+	Refused bool
 }
 
 // Config is what one datapath instance is loaded with. Zero values take the defaults named.
