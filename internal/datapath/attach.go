@@ -61,40 +61,51 @@ func (d *Datapath) applyDevice(dev Device) error {
 	if dev.Ifindex == 0 || dev.Ifindex > maxIfindex {
 		return &AttachError{dev.Name, dev.Hook.String(), fmt.Errorf("ifindex %d is outside 1..%d", dev.Ifindex, maxIfindex)}
 	}
-	places := []struct {
-		place string
-		v     variant
-		on    bool
-	}{
-		// The observer first: what it misses is only learned later.
-		{placeEgress, variant{"nfo_egress", 0}, true},
-		{placeIngress, variant{"nfo_ingress", flag(dev.Hook == HookXDP)}, true},
-		{placeXDP, variant{"nfo_xdp", flag(dev.PartialChecksums)}, dev.Hook == HookXDP},
+	places := dev.places()
+	if dev.Above {
+		places = nil // whatever was here when it stood on nothing goes
 	}
-	for _, p := range places {
-		if !p.on {
-			if err := d.detach(dev.Ifindex, p.place); err != nil {
+	for _, place := range []string{placeEgress, placeIngress, placeXDP} { // the observer first: what it misses is only learned later
+		v, on := places[place]
+		if !on {
+			if err := d.detach(dev.Ifindex, place); err != nil {
 				return err
 			}
 			continue
 		}
-		prog, err := d.program(p.v)
+		prog, err := d.program(v)
 		if err != nil {
-			return &AttachError{dev.Name, p.place, err}
+			return &AttachError{dev.Name, place, err}
 		}
-		if err := d.attach(dev.Ifindex, p.place, prog); err != nil {
+		if err := d.attach(dev.Ifindex, place, prog); err != nil {
 			// Never half a device: without the notes or the observer the rest is useless.
-			return &AttachError{dev.Name, p.place, errors.Join(err, d.dropDevice(dev.Ifindex))}
+			return &AttachError{dev.Name, place, errors.Join(err, d.dropDevice(dev.Ifindex))}
 		}
 	}
 	rec := nfoDevice{
 		Labels: dev.Labels, Hook: uint8(dev.Hook), XdpTarget: uint8(flag(dev.XDPTarget)),
 		Flowtable: uint8(flag(dev.Flowtable)), Present: 1,
+		Bare: uint8(flag(dev.Bare)), Refused: uint8(flag(dev.Refused)), Stack: dev.Stack,
 	}
 	if err := d.record(dev.Ifindex).Put(dev.Ifindex, &rec); err != nil {
 		return fmt.Errorf("record device %s: %w", dev.Name, err)
 	}
 	return nil
+}
+
+// places says which program runs where on a device.
+func (dev Device) places() map[string]variant {
+	switch {
+	case dev.Bare:
+		return map[string]variant{placeEgress: {"nfo_egress", "bare"}, placeIngress: {"nfo_ingress", "bare"}}
+	case dev.Hook != HookXDP:
+		return map[string]variant{placeEgress: {"nfo_egress", ""}, placeIngress: {"nfo_ingress", ""}}
+	}
+	xdp := variant{"nfo_xdp", ""}
+	if dev.PartialChecksums {
+		xdp.constant = "partial_checksums"
+	}
+	return map[string]variant{placeEgress: {"nfo_egress", ""}, placeIngress: {"nfo_ingress", "behind_xdp"}, placeXDP: xdp}
 }
 
 // record is the map that holds a device's record: an array for the usual low ifindexes.
@@ -103,6 +114,25 @@ func (d *Datapath) record(ifindex uint32) *ebpf.Map {
 		return d.maps.LowDevices
 	}
 	return d.maps.Devices
+}
+
+// recorded lists the devices that have a record. Those above others have nothing else.
+func (d *Datapath) recorded() ([]uint32, error) {
+	var out []uint32
+	for _, m := range []*ebpf.Map{d.maps.LowDevices, d.maps.Devices} {
+		var i uint32
+		var rec nfoDevice
+		it := m.Iterate()
+		for it.Next(&i, &rec) {
+			if rec.Present != 0 {
+				out = append(out, i)
+			}
+		}
+		if err := it.Err(); err != nil {
+			return nil, fmt.Errorf("list devices: %w", err)
+		}
+	}
+	return out, nil
 }
 
 func (d *Datapath) forget(ifindex uint32) error {
@@ -133,8 +163,12 @@ func (d *Datapath) retain(want map[uint32]bool) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	recorded, err := d.recorded()
+	if err != nil {
+		return false, err
+	}
 	gone := false
-	for _, i := range attached {
+	for _, i := range append(attached, recorded...) {
 		if !want[i] {
 			gone = true
 			errs = append(errs, d.dropDevice(i))

@@ -96,13 +96,6 @@ func (e *entry) tuple() packet.Tuple {
 	return packet.Tuple{Src: addrPort4(e.key4.Saddr, e.key4.Sport), Dst: addrPort4(e.key4.Daddr, e.key4.Dport), Proto: uint8(e.key4.Port)}
 }
 
-func (e *entry) in() uint32 {
-	if e.v6 {
-		return e.key6.Port >> 8
-	}
-	return e.key4.Port >> 8
-}
-
 func (e *entry) state() State { return State(e.hot.Word & 0xff) }
 
 // idle is the time since the last packet. It may have come after now was read; and ticks wrap, so what is idle for 26
@@ -125,7 +118,7 @@ func (d *Datapath) Flows() ([]Flow, error) {
 			adjs[e.hot.Adj] = a
 		}
 		out = append(out, Flow{
-			In: e.in(), Out: a.Ifindex, Hook: Hook(a.Hook), Tuple: e.tuple(), NAT: e.nat,
+			In: a.InIfindex, Out: a.Ifindex, Hook: Hook(a.Hook), Tuple: e.tuple(), NAT: e.nat,
 			DstMAC: a.Out[:6:6], SrcMAC: a.Out[6:12:12], State: e.state(),
 			Packets: e.hot.Packets, Bytes: e.hot.Bytes, Slow: uint64(e.cold.Slow),
 			Age: since(now, e.cold.Born), Idle: e.idle(now), Lease: hard - since(now, e.hot.Stamp),

@@ -51,20 +51,22 @@ var ErrNoBPFFS = errors.New("not on a bpf file system")
 // Datapath is the loaded state of one network namespace. Bump, Heartbeat, Flows, Stats and Candidates may be called from
 // any goroutine; of the others only one at a time. Attaching resolves ifindexes in the network namespace of the calling OS thread.
 type Datapath struct {
-	cfg      Config
-	maps     nfoMaps
-	programs map[variant]*ebpf.Program
-	adopted  bool
-	slots    slots
+	cfg       Config
+	maps      nfoMaps
+	programs  map[variant]*ebpf.Program
+	adopted   bool
+	slots     slots
+	sweeps    int // so far
+	forgotten int // entries deleted since the bits of known were rewritten
 
 	mu       sync.Mutex // guards settings, of which Bump and Heartbeat write from any goroutine
 	settings nfoSettings
 }
 
-// variant is a program with its constants.
+// variant is a program with one of its constants set, or none.
 type variant struct {
-	name  string
-	value uint32 // of its one constant
+	name     string
+	constant string // "partial_checksums" for nfo_xdp, "behind_xdp" for nfo_ingress, "bare" for both tc programs
 }
 
 // Open loads the maps into, or adopts them from, the bpffs directory of the configuration and loads the programs.
@@ -137,6 +139,7 @@ func (d *Datapath) spec() (*ebpf.CollectionSpec, error) {
 	for _, m := range []string{"flows4", "flows6"} {
 		spec.Maps[m].MaxEntries = d.cfg.MaxFlows
 	}
+	spec.Maps["known"].MaxEntries = knownWords(d.cfg.MaxFlows)
 	return spec, nil
 }
 
@@ -166,10 +169,9 @@ func (d *Datapath) program(v variant) (*ebpf.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	constant := map[string]string{"nfo_xdp": "partial_checksums", "nfo_ingress": "behind_xdp"}[v.name]
-	if constant != "" {
-		if err := spec.Variables[constant].Set(v.value); err != nil {
-			return nil, fmt.Errorf("set %s: %w", constant, err)
+	if v.constant != "" {
+		if err := spec.Variables[v.constant].Set(uint32(1)); err != nil {
+			return nil, fmt.Errorf("set %s: %w", v.constant, err)
 		}
 	}
 	for name := range spec.Programs {
@@ -183,7 +185,7 @@ func (d *Datapath) program(v variant) (*ebpf.Program, error) {
 			"flows4": d.maps.Flows4, "flows6": d.maps.Flows6, "adjs": d.maps.Adjs, "adj_ids": d.maps.AdjIds,
 			"adj_free": d.maps.AdjFree, "notes": d.maps.Notes, "control": d.maps.Control,
 			"devices": d.maps.Devices, "stats": d.maps.Stats, "candidates": d.maps.Candidates,
-			"scratch": d.maps.Scratch, "short_flows": d.maps.ShortFlows, "low_devices": d.maps.LowDevices, "locals": d.maps.Locals,
+			"scratch": d.maps.Scratch, "short_flows": d.maps.ShortFlows, "low_devices": d.maps.LowDevices, "locals": d.maps.Locals, "known": d.maps.Known, "holds": d.maps.Holds, "refused": d.maps.Refused,
 		},
 	})
 	if err != nil {
@@ -221,6 +223,7 @@ func (d *Datapath) configure() error {
 		Check:      uint32(checkEvery / tick),
 		MinPackets: d.cfg.MinPackets,
 		Mark:       d.cfg.Mark,
+		KnownMask:  d.maps.Known.MaxEntries() - 1,
 	}
 	return d.writeSettings()
 }

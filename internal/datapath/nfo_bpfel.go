@@ -15,26 +15,32 @@ import (
 
 type nfoAdj struct {
 	_         structs.HostLayout
-	Reserved0 uint64
+	InTags    uint64
+	OutTags   uint64
+	InIfindex uint32
 	Ifindex   uint32
 	Mark      uint32
 	Priority  uint32
-	Tag       uint16
-	Hook      uint8
-	Pad       uint8
 	In        [12]uint8
 	Out       [12]uint8
-	Reserved  [16]uint8
+	Tag       uint16
+	Hook      uint8
+	Bare      uint8
+	Reserved  uint32
 }
 
 type nfoAdjKey struct {
-	_        structs.HostLayout
-	Ifindex  uint32
-	Mark     uint32
-	Priority uint32
-	Hook     uint32
-	In       [12]uint8
-	Out      [12]uint8
+	_         structs.HostLayout
+	InTags    uint64
+	OutTags   uint64
+	InIfindex uint32
+	Ifindex   uint32
+	Mark      uint32
+	Priority  uint32
+	In        [12]uint8
+	Out       [12]uint8
+	Hook      uint32
+	Bare      uint32
 }
 
 type nfoCold struct {
@@ -61,7 +67,11 @@ type nfoDevice struct {
 	XdpTarget uint8
 	Flowtable uint8
 	Present   uint8
-	Pad       [4]uint8
+	Bare      uint8
+	Refused   uint8
+	Pad       [2]uint8
+	Stack     uint32
+	Pad2      uint32
 }
 
 type nfoFlow4 struct {
@@ -78,6 +88,21 @@ type nfoFlow6 struct {
 	Saddr [4]uint32
 	Daddr [4]uint32
 	Cold  nfoCold
+}
+
+type nfoHold struct {
+	_      structs.HostLayout
+	Until  uint64
+	Saddr  [4]uint32
+	Daddr  [4]uint32
+	Sbits  uint8
+	Dbits  uint8
+	Family uint8
+	Proto  uint8
+	Port   uint16
+	Pad    uint16
+	Pad2   uint32
+	_      [4]byte
 }
 
 type nfoHot struct {
@@ -121,12 +146,15 @@ type nfoLocal struct {
 	Skb     uint64
 	Jiffies uint64
 	Ns      uint64
+	Refused uint32
+	_       [4]byte
 }
 
 type nfoNote struct {
 	_       structs.HostLayout
 	Skb     uint64
 	Time    uint64
+	Tags    uint64
 	Ifindex uint32
 	Used    uint32
 	Print   [4]uint32
@@ -142,10 +170,31 @@ type nfoNote struct {
 	Hit     uint32
 }
 
+type nfoRefusal struct {
+	_       structs.HostLayout
+	Time    uint64
+	Packets uint64
+}
+
+type nfoRefusedKey struct {
+	_      structs.HostLayout
+	In     uint32
+	Out    uint32
+	Saddr  [4]uint32
+	Daddr  [4]uint32
+	Sport  uint16
+	Dport  uint16
+	Family uint8
+	Proto  uint8
+	Reason uint16
+}
+
 type nfoScratch struct {
 	_ structs.HostLayout
 	P struct {
 		_        structs.HostLayout
+		Tags     uint64
+		Off      uint32
 		L3Len    uint32
 		SegLen   uint32
 		Segs     uint32
@@ -161,7 +210,6 @@ type nfoScratch struct {
 		V6       uint8
 		_        [1]byte
 	}
-	_  [4]byte
 	Ct struct {
 		_    structs.HostLayout
 		Raw  [320]uint8
@@ -214,16 +262,17 @@ type nfoScratch struct {
 		Proto uint8
 		Dir   uint8
 	}
-	Ak  nfoAdjKey
-	Tag uint16
-	_   [2]byte
-	K4  nfoKey4
-	K6  nfoKey6
-	_   [4]byte
-	F4  nfoFlow4
-	F6  nfoFlow6
-	Out [12]uint8
-	_   [4]byte
+	Ak      nfoAdjKey
+	Tag     uint16
+	_       [2]byte
+	K4      nfoKey4
+	K6      nfoKey6
+	_       [4]byte
+	F4      nfoFlow4
+	F6      nfoFlow6
+	Out     [12]uint8
+	Refused nfoRefusedKey
+	_       [4]byte
 }
 
 type nfoSettings struct {
@@ -241,6 +290,8 @@ type nfoSettings struct {
 	Alive      uint64
 	LongDue    uint64
 	LongHard   uint64
+	KnownMask  uint32
+	Holds      uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -255,15 +306,19 @@ const (
 	nfoMapDevices          = "devices"
 	nfoMapFlows4           = "flows4"
 	nfoMapFlows6           = "flows6"
+	nfoMapHolds            = "holds"
+	nfoMapKnown            = "known"
 	nfoMapLocals           = "locals"
 	nfoMapLowDevices       = "low_devices"
 	nfoMapNotes            = "notes"
+	nfoMapRefused          = "refused"
 	nfoMapScratch          = "scratch"
 	nfoMapShortFlows       = "short_flows"
 	nfoMapStats            = "stats"
 	nfoProgNfoEgress       = "nfo_egress"
 	nfoProgNfoIngress      = "nfo_ingress"
 	nfoProgNfoXdp          = "nfo_xdp"
+	nfoVarBare             = "bare"
 	nfoVarBehindXdp        = "behind_xdp"
 	nfoVarPartialChecksums = "partial_checksums"
 )
@@ -327,9 +382,12 @@ type nfoMapSpecs struct {
 	Devices    *ebpf.MapSpec `ebpf:"devices"`
 	Flows4     *ebpf.MapSpec `ebpf:"flows4"`
 	Flows6     *ebpf.MapSpec `ebpf:"flows6"`
+	Holds      *ebpf.MapSpec `ebpf:"holds"`
+	Known      *ebpf.MapSpec `ebpf:"known"`
 	Locals     *ebpf.MapSpec `ebpf:"locals"`
 	LowDevices *ebpf.MapSpec `ebpf:"low_devices"`
 	Notes      *ebpf.MapSpec `ebpf:"notes"`
+	Refused    *ebpf.MapSpec `ebpf:"refused"`
 	Scratch    *ebpf.MapSpec `ebpf:"scratch"`
 	ShortFlows *ebpf.MapSpec `ebpf:"short_flows"`
 	Stats      *ebpf.MapSpec `ebpf:"stats"`
@@ -339,6 +397,7 @@ type nfoMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type nfoVariableSpecs struct {
+	Bare             *ebpf.VariableSpec `ebpf:"bare"`
 	BehindXdp        *ebpf.VariableSpec `ebpf:"behind_xdp"`
 	PartialChecksums *ebpf.VariableSpec `ebpf:"partial_checksums"`
 }
@@ -371,9 +430,12 @@ type nfoMaps struct {
 	Devices    *ebpf.Map `ebpf:"devices"`
 	Flows4     *ebpf.Map `ebpf:"flows4"`
 	Flows6     *ebpf.Map `ebpf:"flows6"`
+	Holds      *ebpf.Map `ebpf:"holds"`
+	Known      *ebpf.Map `ebpf:"known"`
 	Locals     *ebpf.Map `ebpf:"locals"`
 	LowDevices *ebpf.Map `ebpf:"low_devices"`
 	Notes      *ebpf.Map `ebpf:"notes"`
+	Refused    *ebpf.Map `ebpf:"refused"`
 	Scratch    *ebpf.Map `ebpf:"scratch"`
 	ShortFlows *ebpf.Map `ebpf:"short_flows"`
 	Stats      *ebpf.Map `ebpf:"stats"`
@@ -389,9 +451,12 @@ func (m *nfoMaps) Close() error {
 		m.Devices,
 		m.Flows4,
 		m.Flows6,
+		m.Holds,
+		m.Known,
 		m.Locals,
 		m.LowDevices,
 		m.Notes,
+		m.Refused,
 		m.Scratch,
 		m.ShortFlows,
 		m.Stats,
@@ -402,6 +467,7 @@ func (m *nfoMaps) Close() error {
 //
 // It can be passed to loadNfoObjects or ebpf.CollectionSpec.LoadAndAssign.
 type nfoVariables struct {
+	Bare             *ebpf.Variable `ebpf:"bare"`
 	BehindXdp        *ebpf.Variable `ebpf:"behind_xdp"`
 	PartialChecksums *ebpf.Variable `ebpf:"partial_checksums"`
 }

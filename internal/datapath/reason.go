@@ -59,6 +59,9 @@ const (
 	TableFull
 	AdjacenciesFull
 	UnknownDevice
+	DeviceRefused
+	Held
+	NoMemory
 
 	numReasons
 )
@@ -111,7 +114,7 @@ func reasonTable() map[Reason]Info {
 		Fast: {"fast", StageFast, "forwarded by the fast path", ""},
 
 		NotIP:           {"not-ip", StagePacket, "neither IPv4 nor IPv6 (ARP and the like)", ""},
-		Encap:           {"encapsulated", StagePacket, "VLAN tag or PPPoE session header", "these paths are not carried yet"},
+		Encap:           {"encapsulated", StagePacket, "PPPoE session header, a third VLAN tag, or a tag at XDP", "PPPoE is carried on the ppp device, tags at tc (--device DEV=tc)"},
 		NotTCPUDP:       {"not-tcp-udp", StagePacket, "neither TCP nor UDP", ""},
 		Malformed:       {"malformed", StagePacket, "header or length field that does not fit the packet", legal},
 		IPOptions:       {"ip-options", StagePacket, "IPv4 options", legal},
@@ -128,7 +131,7 @@ func reasonTable() map[Reason]Info {
 		NotReady:   {"not-ready", StageTable, "entry waits for its other direction or for the daemon", wait},
 		Dead:       {"ended", StageTable, "entry ended (FIN, RST, contradiction) and is about to be deleted", ""},
 		OtherHook:  {"other-hook", StageTable, "entry belongs to the other program of this device", ""},
-		MAC:        {"mac", StageTable, "another source or destination MAC address than the flow's", ""},
+		MAC:        {"mac", StageTable, "another source or destination MAC address or VLAN tag than the flow's", ""},
 		DSCP:       {"dscp", StageTable, "another DSCP than the flow's, which may choose route or priority", ""},
 		TooLong:    {"too-long", StageTable, "longer than what the kernel forwarded whole within this lease", wait},
 		Renewal:    {"renewal", StageTable, "the lease was due; this packet renews it", ""},
@@ -140,12 +143,12 @@ func reasonTable() map[Reason]Info {
 		Learned:         {"learned", StageObserve, "a new entry was made", ""},
 		Renewed:         {"renewed", StageObserve, "a lease was renewed", ""},
 		NoNote:          {"no-note", StageObserve, "not counted any more", ""},
-		NoteOld:         {"held", StageObserve, "packet was held in the kernel for more than 100 ms (NFQUEUE)", "a queue that answers so slowly keeps its flows slow"},
+		NoteOld:         {"queued", StageObserve, "packet was held in the kernel for more than 100 ms (NFQUEUE)", "a queue that answers so slowly keeps its flows slow"},
 		Altered:         {"altered", StageObserve, "the kernel changed more than addresses, ports and TTL", "a rule mangles this flow; it stays slow"},
 		Copied:          {"copied", StageObserve, "the kernel sends copies of this packet", ""},
 		Redirected:      {"redirected", StageObserve, "another program or rule redirected the packet", ""},
 		IPsec:           {"ipsec", StageObserve, "packet came out of an IPsec tunnel", ""},
-		EgressEncap:     {"egress-encapsulated", StageObserve, "leaves with a VLAN tag or PPPoE header", "these paths are not carried yet"},
+		EgressEncap:     {"egress-encapsulated", StageObserve, "leaves with a PPPoE header or a third VLAN tag", "PPPoE is carried on the ppp device: list that in the flowtable"},
 		Untracked:       {"untracked", StageObserve, "no conntrack entry (notrack, or not tracked here)", "remove notrack for this flow"},
 		NotAdded:        {"not-added", StageObserve, "no rule handed the flow to `flow add`, or not on this device", "see `nft list ruleset` for the flow add rule and its devices"},
 		CTState:         {"conntrack-state", StageObserve, "conntrack entry is new, unconfirmed, dying or sequence-adjusted", wait},
@@ -161,5 +164,8 @@ func reasonTable() map[Reason]Info {
 		TableFull:       {"table-full", StageObserve, "the flow table is full", "raise --max-flows"},
 		AdjacenciesFull: {"adjacencies-full", StageObserve, "too many different neighbors, packet marks and priorities", "set fewer different marks and priorities on forwarded packets"},
 		UnknownDevice:   {"unknown-device", StageObserve, "the flow's other device is not in the flowtable", "add the device to the flowtable"},
+		DeviceRefused:   {"device-refused", StageObserve, "a fast packet would bypass something that slow ones pass on this device", "see the device's reason in `nft-offload status`"},
+		Held:            {"held", StageObserve, "the administrator holds this flow on the slow path", "`nft-offload flows release`"},
+		NoMemory:        {"no-memory", StagePacket, "no memory to change the frame's header; dropped", "see the kernel log"},
 	}
 }

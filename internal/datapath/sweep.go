@@ -42,12 +42,14 @@ func (d *Datapath) Sweep() (Sweep, error) {
 	var gone6 []nfoKey6
 	now := monotonic()
 	named := map[uint32]bool{}
+	var cookies []uint32
 	err := d.each(func(e *entry) {
 		s.Entries++
 		named[e.hot.Adj] = true
 		a := Activity{Conntrack: e.cold.Ct, Tuple: e.tuple(), State: e.state(), Idle: e.idle(now), Bytes: e.hot.Bytes}
 		if !e.removable(now) {
 			s.Live = append(s.Live, a)
+			cookies = append(cookies, e.hot.Cookie)
 			return
 		}
 		s.Ended = append(s.Ended, a)
@@ -71,7 +73,7 @@ func (d *Datapath) Sweep() (Sweep, error) {
 		}
 	}
 	s.Deleted = len(gone4) + len(gone6)
-	return s, d.sweepSlots(time.Now(), named)
+	return s, errors.Join(d.sweepKnown(s.Deleted, cookies), d.sweepSlots(time.Now(), named))
 }
 
 func (e *entry) removable(now uint64) bool {

@@ -52,7 +52,9 @@ func plain(b *box, tuples [2]packet.Tuple) {
 func packetRefusals() []refusal {
 	return []refusal{
 		{reason: datapath.NotIP, do: odd(func(s *packet.Spec) { s.EtherType = packet.EtherTypeARP })},
-		{reason: datapath.Encap, do: odd(func(s *packet.Spec) { s.Tags = []packet.Tag{{TPID: packet.EtherTypeVLAN, TCI: 10}} })},
+		{reason: datapath.Encap, do: odd(func(s *packet.Spec) {
+			s.Tags = []packet.Tag{{TPID: packet.EtherTypeQinQ, TCI: 9}, {TPID: packet.EtherTypeVLAN, TCI: 10}, {TPID: packet.EtherTypeVLAN, TCI: 11}}
+		})},
 		{reason: datapath.NotTCPUDP, do: odd(func(s *packet.Spec) { s.Tuple.Proto = 1 })},
 		{reason: datapath.Malformed, do: odd(func(s *packet.Spec) { s.LenDelta = 100 })},
 		{reason: datapath.IPOptions, do: odd(func(s *packet.Spec) { s.Options = []byte{1, 1, 1, 0} })},

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "parse.h"
+#include "link.h"
 
 static __always_inline int state_of(struct hot *h)
 {
@@ -24,9 +24,9 @@ static __always_inline void kill(struct hot *h, struct cold *c, __u64 now)
 
 /* The key that packets of the other direction arrive with: what leaves, turned round, on the device it left by. */
 static __always_inline void reverse4(struct key4 *r, const struct key4 *k, const struct flow4 *f,
-				     __u32 ifindex)
+				     __u32 ifindex, __u64 tags)
 {
-	r->port = ifindex << 8 | (k->port & 0xff);
+	r->port = port_of(ifindex, tags, k->port);
 	r->saddr = f->daddr;
 	r->daddr = f->saddr;
 	r->sport = f->hot.dport;
@@ -34,9 +34,9 @@ static __always_inline void reverse4(struct key4 *r, const struct key4 *k, const
 }
 
 static __always_inline void reverse6(struct key6 *r, const struct key6 *k, const struct flow6 *f,
-				     __u32 ifindex)
+				     __u32 ifindex, __u64 tags)
 {
-	r->port = ifindex << 8 | (k->port & 0xff);
+	r->port = port_of(ifindex, tags, k->port);
 	__builtin_memcpy(r->saddr, f->daddr, sizeof(r->saddr));
 	__builtin_memcpy(r->daddr, f->saddr, sizeof(r->daddr));
 	r->sport = f->hot.dport;
@@ -56,7 +56,7 @@ static __noinline int kill_pair4(const struct key4 *k, struct flow4 *f)
 	i = f->hot.adj;
 	adj = bpf_map_lookup_elem(&adjs, &i);
 	if (adj) {
-		reverse4(&r, k, f, adj->ifindex);
+		reverse4(&r, k, f, adj->ifindex, adj->out_tags);
 		peer = bpf_map_lookup_elem(&flows4, &r);
 		if (peer)
 			kill(&peer->hot, &peer->cold, now);
@@ -78,7 +78,7 @@ static __noinline int kill_pair6(const struct key6 *k, struct flow6 *f)
 	i = f->hot.adj;
 	adj = bpf_map_lookup_elem(&adjs, &i);
 	if (adj) {
-		reverse6(&r, k, f, adj->ifindex);
+		reverse6(&r, k, f, adj->ifindex, adj->out_tags);
 		peer = bpf_map_lookup_elem(&flows6, &r);
 		if (peer)
 			kill(&peer->hot, &peer->cold, now);
@@ -140,6 +140,7 @@ struct pass {
 	const struct settings *ctl;
 	struct adj *adj; /* of the entry, once admit has found it */
 	__u64 now;
+	__u32 ifindex; /* where the packet came in */
 	__u32 cookie;
 	/* The entry is this hook's: a tc program behind XDP stays silent about the others, which XDP has counted. */
 	int mine;
@@ -166,7 +167,8 @@ static __always_inline int admit(struct hot *h, struct cold *c, const struct pkt
 		return R_RECYCLED; /* deleted under our hands: what stands there is another flow's */
 	if (p->tcp_flags & (TCP_FIN | TCP_RST))
 		return R_TCP_FLAGS; /* ends the flow, whatever else is odd about the packet */
-	if (macs_differ(frame, adj->in))
+	if (adj->in_ifindex != w->ifindex || adj->in_tags != p->tags ||
+	    (!bare && macs_differ(frame, adj->in)))
 		return R_MAC;
 	if (WORD_DSCP(word) != (p->tos & 0xfc))
 		return R_DSCP; /* DSCP may choose route and priority */

@@ -29,7 +29,10 @@ enum state { STATE_LEARNED = 0, STATE_READY = 1, STATE_DEAD = 2 };
 #define WORD_FLAGS(w) ((w) >> 8 & 0xff)
 #define WORD_DSCP(w) ((w) >> 16)
 
-/* port = ifindex << 8 | IP protocol: sixteen bytes in all, so that the value starts on a cache line of its own */
+/*
+ * port: where the packet comes in, see port_of, and the IP protocol in the low byte. Sixteen bytes in all, so that the
+ * value starts on a cache line of its own.
+ */
 struct key4 {
 	__u32 port;
 	__be32 saddr, daddr;
@@ -82,22 +85,33 @@ struct flow6 {
 	struct cold cold;
 };
 
-/* One cache line; few exist and they stay hot. */
+/*
+ * VLAN tags of a frame, in the payload or beside it: the outer one in the upper half, the inner one in the lower half,
+ * each TPID << 16 | TCI, 0 for none. The TCI is compared whole: priority bits become skb->priority on the way in.
+ */
+#define TAG(tpid, tci) ((__u32)bpf_ntohs(tpid) << 16 | (__u16)(tci))
+#define TAG_OUTER(tags) ((__u32)((tags) >> 32))
+#define TAG_INNER(tags) ((__u32)(tags))
+
+/* One cache line; few exist and they stay hot. A device without Ethernet header has zeros for MAC addresses. */
 struct adj {
-	__u64 reserved0;
+	__u64 in_tags, out_tags;
+	__u32 in_ifindex;
 	__u32 ifindex; /* egress; 0: free */
 	__u32 mark, priority;
-	__u16 tag; /* new with each use of the slot */
-	__u8 hook; /* enum hook: which program may carry it */
-	__u8 pad;
 	__u8 in[12];  /* destination and source MAC on arrival */
 	__u8 out[12]; /* the same as they leave */
-	__u8 reserved[16];
+	__u16 tag;    /* new with each use of the slot */
+	__u8 hook;    /* enum hook: which program may carry it */
+	__u8 bare;    /* leaves without Ethernet header */
+	__u32 reserved;
 };
 
 struct adj_key {
-	__u32 ifindex, mark, priority, hook;
+	__u64 in_tags, out_tags;
+	__u32 in_ifindex, ifindex, mark, priority;
 	__u8 in[12], out[12];
+	__u32 hook, bare;
 };
 
 struct settings {
@@ -115,6 +129,8 @@ struct settings {
 	 */
 	__u64 alive;
 	__u64 long_due, long_hard;
+	__u32 known_mask; /* words of the map known, less one */
+	__u32 holds;      /* slots of the map holds to look at */
 };
 
 struct device {
@@ -123,7 +139,11 @@ struct device {
 	__u8 xdp_target;
 	__u8 flowtable;
 	__u8 present; /* an array has all its elements */
-	__u8 pad[4];
+	__u8 bare;    /* packets have no Ethernet header here */
+	__u8 refused; /* no flow may go through here */
+	__u8 pad[2];
+	__u32 stack; /* the same for devices that stand on one another */
+	__u32 pad2;
 };
 #define LOW_DEVICES 1024 /* ifindexes below have their record in an array */
 
@@ -134,6 +154,7 @@ struct device {
 struct note {
 	__u64 skb;
 	__u64 time;
+	__u64 tags;
 	__u32 ifindex;
 	__u32 used; /* a packet was learned from; a second copy betrays duplication */
 	__u32 print[4];
@@ -175,6 +196,13 @@ MAP(low_devices, ARRAY, __u32, struct device, LOW_DEVICES, 0);
 MAP(devices, HASH, __u32, struct device, 512, 0);
 MAP(stats, PERCPU_ARRAY, __u32, struct counter, 2 * R_MAX, 0);
 
+/*
+ * One bit for many keys: clear where none of them is in the table, so that packets of new connections need no look there.
+ * Set with every entry and renewal, cleared only by the daemon's sweep. A bit that gets lost on the way makes a flow slow
+ * until its next observed packet. Eight bits for every flow that fits.
+ */
+MAP(known, ARRAY, __u32, __u64, 16384, 0);
+
 /* Free slots of adjs. Filled by the daemon. */
 struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
@@ -194,6 +222,7 @@ struct {
 struct local {
 	__u64 skb; /* see note_slot */
 	__u64 jiffies, ns;
+	__u32 refused; /* ticks: the last sample in the map refused */
 };
 
 struct {
@@ -249,6 +278,17 @@ static __always_inline void count(enum hook hook, __u32 reason, __u32 packets, _
 	}
 }
 
+/*
+ * The first word of a key. Tags are mixed in: two ports may get the same word, and the adjacency then tells them
+ * apart. Without their priority bits, for those need not be the same in both directions of a flow.
+ */
+static __always_inline __u32 port_of(__u32 ifindex, __u64 tags, __u8 proto)
+{
+	__u32 outer = TAG_OUTER(tags) & 0xffff0fff, inner = TAG_INNER(tags) & 0xffff0fff;
+
+	return (ifindex + outer * 0x9e3779b1 + inner * 0x85ebca6b) << 8 | proto;
+}
+
 static __always_inline __u32 cookie4(const struct key4 *k)
 {
 	return (k->saddr * 0x9e3779b1 ^ k->daddr) * 0x85ebca6b ^
@@ -261,4 +301,28 @@ static __always_inline __u32 cookie6(const struct key6 *k)
 	__u32 b = k->daddr[0] ^ k->daddr[1] * 3 ^ k->daddr[2] * 5 ^ k->daddr[3] * 0x85ebca6b;
 
 	return a * 0x9e3779b1 ^ b ^ ((__u32)k->sport << 16 | k->dport) ^ k->port;
+}
+
+/* The word of `known` for a key, and the bit. The cookie's low bits are hardly mixed. */
+static __always_inline __u64 *known_word(const struct settings *ctl, __u32 cookie, __u64 *bit)
+{
+	__u32 mixed = cookie * 0x9e3779b1, i = mixed >> 12 & ctl->known_mask;
+
+	*bit = 1ULL << (mixed >> 6 & 63);
+	return bpf_map_lookup_elem(&known, &i);
+}
+
+static __always_inline int may_be_known(const struct settings *ctl, __u32 cookie)
+{
+	__u64 bit, *word = known_word(ctl, cookie, &bit);
+
+	return word && *word & bit;
+}
+
+static __always_inline void make_known(const struct settings *ctl, __u32 cookie)
+{
+	__u64 bit, *word = known_word(ctl, cookie, &bit);
+
+	if (word && !(*word & bit))
+		__sync_fetch_and_or(word, bit);
 }

@@ -18,6 +18,7 @@ struct sk_buff {
 	unsigned long _nfct;
 	__u8 ip_summed : 2;
 	__u8 redirected : 1;
+	__u8 cloned : 1;
 	__u8 encapsulation : 1;
 	__u8 active_extensions;
 } CORE;

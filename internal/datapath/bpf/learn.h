@@ -6,6 +6,7 @@
 #pragma once
 
 #include "conntrack.h"
+#include "hold.h"
 #include "note.h"
 #include "rewrite.h"
 
@@ -21,6 +22,7 @@ struct scratch {
 	struct flow4 f4;
 	struct flow6 f6;
 	__u8 out[12]; /* MAC addresses as they leave */
+	struct refused_key refused;
 };
 
 struct {
@@ -48,7 +50,11 @@ static __always_inline void way(struct scratch *s, struct __sk_buff *skb, const 
 {
 	struct adj_key *k = &s->ak;
 
+	k->in_tags = n->tags;
+	k->out_tags = s->p.tags;
+	k->in_ifindex = n->ifindex;
 	k->ifindex = skb->ifindex;
+	k->bare = bare;
 	/* XDP frames have neither: one adjacency serves all */
 	k->mark = hook == HOOK_XDP ? 0 : skb->mark;
 	k->priority = hook == HOOK_XDP ? 0 : skb->priority;
@@ -60,7 +66,15 @@ static __always_inline void way(struct scratch *s, struct __sk_buff *skb, const 
 static __always_inline int same_way(const struct adj *a, const struct adj_key *k)
 {
 	return a->ifindex == k->ifindex && a->mark == k->mark && a->priority == k->priority &&
-	       a->hook == k->hook && !macs_differ(k->out, a->out);
+	       a->hook == k->hook && a->bare == k->bare && a->out_tags == k->out_tags &&
+	       !macs_differ(k->out, a->out);
+}
+
+/* ... and for where it came from. */
+static __always_inline int same_origin(const struct adj *a, const struct adj_key *k)
+{
+	return a->in_ifindex == k->in_ifindex && a->in_tags == k->in_tags &&
+	       !macs_differ(k->in, a->in);
 }
 
 /* The index of the adjacency for a new entry, made if need be. Its tag goes to s->tag. */
@@ -74,7 +88,7 @@ static __always_inline int adjacency(struct scratch *s, __u32 *id)
 	if (known) {
 		i = *known;
 		a = bpf_map_lookup_elem(&adjs, &i);
-		if (!a || !same_way(a, k) || macs_differ(k->in, a->in))
+		if (!a || !same_way(a, k) || !same_origin(a, k))
 			return R_ADJACENCIES_FULL; /* being recycled */
 		s->tag = a->tag;
 		*id = i;
@@ -86,6 +100,10 @@ static __always_inline int adjacency(struct scratch *s, __u32 *id)
 	if (!a)
 		return R_ADJACENCIES_FULL;
 	/* Nobody can read the slot yet: no entry names it. */
+	a->in_tags = k->in_tags;
+	a->out_tags = k->out_tags;
+	a->in_ifindex = k->in_ifindex;
+	a->bare = k->bare;
 	a->mark = k->mark;
 	a->priority = k->priority;
 	a->hook = k->hook;
@@ -154,11 +172,12 @@ static __always_inline void fill(struct hot *h, struct cold *c, struct scratch *
  * An entry exists and the kernel forwarded a packet of its tuple. Another class or another station's packet of the same
  * tuple may go another way: it stays slow, and the entry is as it was.
  */
-static __always_inline int stranger(const struct hot *h, const struct adj *a, const struct note *n)
+static __always_inline int stranger(const struct hot *h, const struct adj *a, const struct note *n,
+				    const struct adj_key *k)
 {
 	if (WORD_DSCP(h->word) != (n->tos & 0xfc))
 		return R_DSCP;
-	if (macs_differ(n->macs, a->in))
+	if (!same_origin(a, k))
 		return R_MAC;
 	return 0;
 }
@@ -180,7 +199,7 @@ static __always_inline int renew(struct hot *h, struct cold *c, struct scratch *
 	/* The sweeper may just be deleting what has been idle for a minute: nothing that old comes to life again. */
 	if (since(n->time, h->stamp) > 50000000000ULL)
 		return R_CONTRADICTION;
-	r = stranger(h, a, n);
+	r = stranger(h, a, n, k);
 	if (r)
 		return r;
 	if (!same_way(a, k) || c->ct != s->ct.address || h->sport != s->post.sport ||
@@ -258,7 +277,7 @@ static __noinline int learn4(struct scratch *s, struct note *n)
 	ctl = bpf_map_lookup_elem(&control, &zero);
 	if (!ctl)
 		return R_MISS;
-	k->port = n->ifindex << 8 | n->proto;
+	k->port = port_of(n->ifindex, n->tags, n->proto);
 	k->saddr = s->pre.src[0];
 	k->daddr = s->pre.dst[0];
 	k->sport = s->pre.sport;
@@ -291,7 +310,8 @@ static __noinline int learn4(struct scratch *s, struct note *n)
 			return R_TABLE_FULL;
 		ret = R_LEARNED;
 	}
-	reverse4(&r, k, e, s->ak.ifindex);
+	make_known(ctl, e->hot.cookie);
+	reverse4(&r, k, e, s->ak.ifindex, s->ak.out_tags);
 	peer = bpf_map_lookup_elem(&flows4, &r);
 	/* The peer must lead back here: same addresses, and packets of it arrive where ours leave. */
 	if (peer && (peer->saddr != k->daddr || peer->daddr != k->saddr ||
@@ -316,7 +336,7 @@ static __noinline int learn6(struct scratch *s, struct note *n)
 	ctl = bpf_map_lookup_elem(&control, &zero);
 	if (!ctl)
 		return R_MISS;
-	k->port = n->ifindex << 8 | n->proto;
+	k->port = port_of(n->ifindex, n->tags, n->proto);
 	copy_address(k->saddr, s->pre.src);
 	copy_address(k->daddr, s->pre.dst);
 	k->sport = s->pre.sport;
@@ -349,7 +369,8 @@ static __noinline int learn6(struct scratch *s, struct note *n)
 			return R_TABLE_FULL;
 		ret = R_LEARNED;
 	}
-	reverse6(&r, k, e, s->ak.ifindex);
+	make_known(ctl, e->hot.cookie);
+	reverse6(&r, k, e, s->ak.ifindex, s->ak.out_tags);
 	peer = bpf_map_lookup_elem(&flows6, &r);
 	if (peer && (!same_address(peer->saddr, k->daddr) || !same_address(peer->daddr, k->saddr) ||
 		     peer->hot.sport != k->dport || peer->hot.dport != k->sport))
@@ -366,7 +387,7 @@ static __always_inline int copied(struct scratch *s, struct note *n)
 		struct key4 *k = &s->k4;
 		struct flow4 *e;
 
-		k->port = n->ifindex << 8 | n->proto;
+		k->port = port_of(n->ifindex, n->tags, n->proto);
 		k->saddr = n->saddr[0];
 		k->daddr = n->daddr[0];
 		k->sport = n->sport;
@@ -378,7 +399,7 @@ static __always_inline int copied(struct scratch *s, struct note *n)
 		struct key6 *k = &s->k6;
 		struct flow6 *e;
 
-		k->port = n->ifindex << 8 | n->proto;
+		k->port = port_of(n->ifindex, n->tags, n->proto);
 		copy_address(k->saddr, n->saddr);
 		copy_address(k->daddr, n->daddr);
 		k->sport = n->sport;

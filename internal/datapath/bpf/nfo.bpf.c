@@ -82,18 +82,22 @@ static __always_inline int forward4(struct frame *f, enum hook hook, struct pkt 
 	struct flow4 *e;
 	int r;
 
-	k->port |= p->proto;
+	k->port = port_of(w->ifindex, p->tags, p->proto);
 	k->sport = p->sport;
 	k->dport = p->dport;
 	if (p->tcp_flags & TCP_SYN)
 		return R_TCP_FLAGS; /* never fast, teaches nothing: a new connection need not pay for a look */
+	w->cookie = cookie4(k);
+	if (!may_be_known(w->ctl, w->cookie))
+		return R_MISS;
 	e = bpf_map_lookup_elem(&flows4, k);
 	if (!e)
 		return R_MISS;
 	w->hit = 1;
 	w->now = now_ns();
-	w->cookie = cookie4(k);
-	r = admit(&e->hot, &e->cold, p, f->data, hook, w);
+	r = sum4(p, f->data, f->end);
+	if (!r)
+		r = admit(&e->hot, &e->cold, p, f->data, hook, w);
 	if (r == R_TCP_FLAGS && p->tcp_flags & (TCP_FIN | TCP_RST))
 		kill_pair4(k, e); /* before it is forwarded: conntrack must see all that follows */
 	if (r)
@@ -115,17 +119,19 @@ static __always_inline int forward6(struct frame *f, enum hook hook, struct pkt 
 	struct flow6 *e;
 	int r;
 
-	k->port |= p->proto;
+	k->port = port_of(w->ifindex, p->tags, p->proto);
 	k->sport = p->sport;
 	k->dport = p->dport;
 	if (p->tcp_flags & TCP_SYN)
 		return R_TCP_FLAGS; /* never fast, teaches nothing: a new connection need not pay for a look */
+	w->cookie = cookie6(k);
+	if (!may_be_known(w->ctl, w->cookie))
+		return R_MISS;
 	e = bpf_map_lookup_elem(&flows6, k);
 	if (!e)
 		return R_MISS;
 	w->hit = 1;
 	w->now = now_ns();
-	w->cookie = cookie6(k);
 	r = admit(&e->hot, &e->cold, p, f->data, hook, w);
 	if (r == R_TCP_FLAGS && p->tcp_flags & (TCP_FIN | TCP_RST))
 		kill_pair6(k, e);
@@ -142,45 +148,58 @@ static __always_inline int forward6(struct frame *f, enum hook hook, struct pkt 
 	return 0;
 }
 
+/* One family at XDP. There is no tag: ETH_P_IP stands where it stands without one. */
+static __always_inline int xdp4(struct frame *f, struct pkt *p, struct pass *w)
+{
+	struct key4 k = {};
+	int r = parse4(p, &k, f->data, f->end, f->len);
+
+	p->segs = 1;
+	p->seg_len = p->l3_len;
+	return r ? r : forward4(f, HOOK_XDP, p, &k, w);
+}
+
+static __always_inline int xdp6(struct frame *f, struct pkt *p, struct pass *w)
+{
+	struct key6 k = {};
+	int r = parse6(p, &k, f->data, f->end, f->len);
+
+	p->segs = 1;
+	p->seg_len = p->l3_len;
+	return r ? r : forward6(f, HOOK_XDP, p, &k, w);
+}
+
+static __always_inline int not_ip(__be16 proto)
+{
+	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD) ||
+			       proto == bpf_htons(ETH_P_PPP_SES) ?
+		       R_ENCAP :
+		       R_NOT_IP;
+}
+
 SEC("xdp")
 int nfo_xdp(struct xdp_md *ctx)
 {
+	struct pkt p = { .off = sizeof(struct ethhdr) };
+	struct pass w = { .ifindex = ctx->ingress_ifindex };
 	struct frame f = { .ctx = ctx };
-	struct pass w = {};
 	__u32 zero = 0;
-	struct pkt p;
-	int r;
 	__be16 proto;
+	int r;
 
 	w.ctl = bpf_map_lookup_elem(&control, &zero);
 	locate(&f, HOOK_XDP);
 	if (!w.ctl || f.data + sizeof(struct ethhdr) > f.end)
 		return XDP_PASS; /* not even a header: the driver's or the kernel's to judge */
 	proto = ((struct ethhdr *)f.data)->h_proto;
-	if (proto == bpf_htons(ETH_P_IP)) {
-		struct key4 k = { .port = ctx->ingress_ifindex << 8 };
-
-		r = parse4(&p, &k, f.data, f.end, f.len);
-		p.segs = 1;
-		p.seg_len = p.l3_len;
-		if (!r)
-			r = forward4(&f, HOOK_XDP, &p, &k, &w);
-	} else if (proto == bpf_htons(ETH_P_IPV6)) {
-		struct key6 k = { .port = ctx->ingress_ifindex << 8 };
-
-		r = parse6(&p, &k, f.data, f.end, f.len);
-		p.segs = 1;
-		p.seg_len = p.l3_len;
-		if (!r)
-			r = forward6(&f, HOOK_XDP, &p, &k, &w);
-	} else {
-		p.l3_len = f.len - sizeof(struct ethhdr);
-		r = proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD) ||
-				    proto == bpf_htons(ETH_P_PPP_SES) ?
-			    R_ENCAP :
-			    R_NOT_IP;
-	}
-	if (r == R_FAST && !w.adj)
+	p.l3_len = f.len - sizeof(struct ethhdr);
+	if (proto == bpf_htons(ETH_P_IP))
+		r = xdp4(&f, &p, &w);
+	else if (proto == bpf_htons(ETH_P_IPV6))
+		r = xdp6(&f, &p, &w);
+	else
+		r = not_ip(proto);
+	if (r == R_FAST && (!w.adj || macs_write(&f, w.adj)))
 		r = R_RECYCLED; /* cannot happen; for the verifier */
 	count(HOOK_XDP, r, 1, p.l3_len);
 	if (r != R_FAST)
@@ -209,22 +228,68 @@ static __always_inline int tc_redirect(struct __sk_buff *skb, struct adj *adj)
 	return bpf_redirect(adj->ifindex, 0);
 }
 
+/* One family at tc: what is not carried leaves a note, unless it is of no use to anybody. */
+static __always_inline int ingress4(struct frame *f, struct pkt *p, struct pass *w)
+{
+	struct __sk_buff *skb = f->ctx;
+	struct key4 k = {};
+	int r = parse4(p, &k, f->data, f->end, f->len);
+
+	if (r) {
+		note_clear(skb);
+		return r;
+	}
+	segments(skb, p);
+	r = forward4(f, HOOK_TC, p, &k, w);
+	if (r && p->tcp_flags & TCP_SYN) {
+		note_clear(skb);
+	} else if (r) {
+		locate(f, HOOK_TC);
+		if (f->data + sizeof(struct ethhdr) <= f->end)
+			note4(skb, p, &k, f->data, w->hit);
+	}
+	return r;
+}
+
+static __always_inline int ingress6(struct frame *f, struct pkt *p, struct pass *w)
+{
+	struct __sk_buff *skb = f->ctx;
+	struct key6 k = {};
+	int r = parse6(p, &k, f->data, f->end, f->len);
+
+	if (r) {
+		note_clear(skb);
+		return r;
+	}
+	segments(skb, p);
+	r = forward6(f, HOOK_TC, p, &k, w);
+	if (r && p->tcp_flags & TCP_SYN) {
+		note_clear(skb);
+	} else if (r) {
+		locate(f, HOOK_TC);
+		if (f->data + sizeof(struct ethhdr) <= f->end)
+			note6(skb, p, &k, f->data, w->hit);
+	}
+	return r;
+}
+
 SEC("tc")
 int nfo_ingress(struct __sk_buff *skb)
 {
+	__u32 zero = 0, want = MAX_L2 + sizeof(struct ipv6hdr) + sizeof(struct tcphdr);
+	struct pass w = { .ifindex = skb->ifindex };
 	struct frame f = { .ctx = skb };
-	struct pass w = {};
-	__u32 zero = 0;
-	struct pkt p;
+	struct pkt p = {};
+	__be16 proto = 0;
 	int r;
-	__u32 want = L4_OFF6 + sizeof(struct tcphdr);
 
 	w.ctl = bpf_map_lookup_elem(&control, &zero);
 	if (!w.ctl)
 		return TC_ACT_UNSPEC; /* cannot happen: an array */
 	w.mine = !behind_xdp;
 	locate(&f, HOOK_TC);
-	if (f.data + L4_OFF4 + sizeof(struct tcphdr) > f.end && f.len > f.end - f.data) {
+	if (f.data + MAX_L2 + sizeof(struct iphdr) + sizeof(struct tcphdr) > f.end &&
+	    f.len > f.end - f.data) {
 		/* headers in fragments of a paged sk_buff */
 		if (bpf_skb_pull_data(skb, f.len < want ? f.len : want)) {
 			note_clear(skb);
@@ -232,57 +297,25 @@ int nfo_ingress(struct __sk_buff *skb)
 		}
 		locate(&f, HOOK_TC);
 	}
-	p.l3_len = f.len - sizeof(struct ethhdr);
 	p.segs = 1;
-	if (skb->vlan_present || f.data + sizeof(struct ethhdr) > f.end) {
-		r = R_ENCAP;
-		note_clear(skb);
-	} else if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		struct key4 k = { .port = skb->ifindex << 8 };
-
-		r = parse4(&p, &k, f.data, f.end, f.len);
-		if (r) {
-			note_clear(skb);
-		} else {
-			segments(skb, &p);
-			r = forward4(&f, HOOK_TC, &p, &k, &w);
-			if (r && p.tcp_flags & TCP_SYN) {
-				note_clear(skb);
-			} else if (r) {
-				locate(&f, HOOK_TC);
-				if (f.data + sizeof(struct ethhdr) <= f.end)
-					note4(skb, &p, &k, f.data, w.hit);
-			}
-		}
-	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		struct key6 k = { .port = skb->ifindex << 8 };
-
-		r = parse6(&p, &k, f.data, f.end, f.len);
-		if (r) {
-			note_clear(skb);
-		} else {
-			segments(skb, &p);
-			r = forward6(&f, HOOK_TC, &p, &k, &w);
-			if (r && p.tcp_flags & TCP_SYN) {
-				note_clear(skb);
-			} else if (r) {
-				locate(&f, HOOK_TC);
-				if (f.data + sizeof(struct ethhdr) <= f.end)
-					note6(skb, &p, &k, f.data, w.hit);
-			}
-		}
+	r = layer2(&f, &p, &proto);
+	p.l3_len = f.len - p.off;
+	if (!r && proto == bpf_htons(ETH_P_IP)) {
+		r = ingress4(&f, &p, &w);
+	} else if (!r && proto == bpf_htons(ETH_P_IPV6)) {
+		r = ingress6(&f, &p, &w);
 	} else {
-		r = skb->protocol == bpf_htons(ETH_P_8021Q) ||
-				    skb->protocol == bpf_htons(ETH_P_8021AD) ||
-				    skb->protocol == bpf_htons(ETH_P_PPP_SES) ?
-			    R_ENCAP :
-			    R_NOT_IP;
 		note_clear(skb);
+		r = r ? r : not_ip(proto);
 	}
 	if (r == R_FAST && !w.adj)
 		r = R_RECYCLED; /* cannot happen; for the verifier */
+	if (r == R_FAST)
+		r = relink(&f, &p, w.adj);
 	if (w.mine)
 		count(HOOK_TC, r, p.segs, p.l3_len);
+	if (r == R_NO_MEMORY)
+		return TC_ACT_SHOT;
 	if (r != R_FAST)
 		return TC_ACT_UNSPEC;
 	return tc_redirect(skb, w.adj);

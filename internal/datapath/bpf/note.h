@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "parse.h"
+#include "link.h"
 
 /* The verifier lets a pointer be stored but not computed with: through a map it comes back as a number. */
 static __always_inline struct note *note_slot(struct __sk_buff *skb)
@@ -33,13 +33,18 @@ static __always_inline void note_clear(struct __sk_buff *skb)
 static __always_inline void note_common(struct note *n, struct __sk_buff *skb, const struct pkt *p,
 					const void *frame, __u32 hit)
 {
+	n->tags = p->tags;
 	n->time = now_ns();
 	n->ifindex = skb->ifindex;
 	n->used = 0;
 	n->hit = hit;
 	__builtin_memcpy(n->print, p->print, sizeof(n->print));
-	*(__u64 *)n->macs = *(const __u64 *)frame;
-	*(__u32 *)(n->macs + 8) = *(const __u32 *)(frame + 8);
+	if (bare) {
+		__builtin_memset(n->macs, 0, sizeof(n->macs));
+	} else {
+		*(__u64 *)n->macs = *(const __u64 *)frame;
+		*(__u32 *)(n->macs + 8) = *(const __u32 *)(frame + 8);
+	}
 	n->tos = p->tos;
 	n->ttl = p->ttl;
 	n->proto = p->proto;

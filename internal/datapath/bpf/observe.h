@@ -13,20 +13,23 @@ static __always_inline int leaving(struct scratch *s, struct __sk_buff *skb)
 	struct frame f = { .ctx = skb };
 	struct key4 k4 = {};
 	struct key6 k6 = {};
+	__be16 proto;
 	int r;
 
 	locate(&f, HOOK_TC);
-	if (skb->vlan_present)
-		return R_EGRESS_ENCAP;
-	if (f.data + sizeof(struct ethhdr) > f.end)
-		return R_MALFORMED;
+	r = layer2(&f, &s->p, &proto);
+	if (r)
+		return r;
 	__builtin_memset(&s->post, 0, sizeof(s->post));
-	__builtin_memcpy(s->out, f.data, sizeof(s->out));
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+	if (bare)
+		__builtin_memset(s->out, 0, sizeof(s->out));
+	else if (f.data + sizeof(struct ethhdr) <= f.end)
+		__builtin_memcpy(s->out, f.data, sizeof(s->out));
+	if (proto == bpf_htons(ETH_P_IP)) {
 		r = parse4(&s->p, &k4, f.data, f.end, f.len);
 		s->post.src[0] = k4.saddr;
 		s->post.dst[0] = k4.daddr;
-	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+	} else if (proto == bpf_htons(ETH_P_IPV6)) {
 		r = parse6(&s->p, &k6, f.data, f.end, f.len);
 		__builtin_memcpy(s->post.src, k6.saddr, sizeof(k6.saddr));
 		__builtin_memcpy(s->post.dst, k6.daddr, sizeof(k6.daddr));
@@ -172,8 +175,44 @@ static __always_inline int consistent(struct scratch *s, const struct note *n)
 	return 0;
 }
 
+/*
+ * The device that the packet came in by last is the noted one, or stands on it: a bridge, a VLAN, a VRF. Another one
+ * means that it has been somewhere in between, as in a container.
+ */
+static __always_inline int through(struct scratch *s, struct __sk_buff *skb, const struct note *n,
+				   const struct device *in)
+{
+	struct device *upper;
+
+	if (skb->ingress_ifindex == n->ifindex)
+		return 0;
+	upper = device_of(skb->ingress_ifindex);
+	if (!upper || upper->stack != in->stack)
+		return R_ALTERED;
+	if (!upper->refused)
+		return 0;
+	s->refused.in = skb->ingress_ifindex;
+	return R_DEVICE_REFUSED;
+}
+
+/*
+ * A bridge that floods sends clones and at last the packet itself: what leaves here may not be all there is.
+ * ip_forward unshares what it forwards, so a clone was made later; the kernel's flowtable does not unshare, and does
+ * not flood.
+ */
+static __always_inline int cloned(struct __sk_buff *skb)
+{
+	if (bpf_cast_to_kern_ctx) {
+		struct sk_buff *sk = bpf_cast_to_kern_ctx(skb);
+
+		return BPF_CORE_READ_BITFIELD(sk, cloned);
+	}
+	return BPF_CORE_READ_BITFIELD_PROBED((struct sk_buff *)skb, cloned);
+}
+
 /* Is this the noted packet, neither copied nor come by another way than the kernel's own? */
-static __always_inline int authentic(struct scratch *s, struct __sk_buff *skb, struct note *n)
+static __always_inline int authentic(struct scratch *s, struct __sk_buff *skb, struct note *n,
+				     const struct device *in, int flowtable)
 {
 	struct sk_buff *sk = (void *)skb;
 	__u8 ext = 0;
@@ -181,8 +220,13 @@ static __always_inline int authentic(struct scratch *s, struct __sk_buff *skb, s
 
 	if (r)
 		return r;
-	if (altered(s, n) || skb->ingress_ifindex != n->ifindex)
+	if (altered(s, n))
 		return R_ALTERED;
+	r = through(s, skb, n, in);
+	if (r)
+		return r;
+	if (!flowtable && cloned(skb))
+		return R_COPIED;
 	if (__sync_lock_test_and_set(&n->used, 1))
 		return copied(s, n);
 	s->p.ttl = n->ttl;
@@ -212,6 +256,57 @@ static __always_inline int eligible(struct scratch *s, __u64 address, const stru
 	return added(s, in, ctl) ? 0 : R_NOT_ADDED;
 }
 
+/* A packet of a flow that was handed over and of which nothing is learned: for `flows --refused`. */
+static __always_inline int refuse(struct scratch *s, struct __sk_buff *skb, const struct note *n,
+				  int reason)
+{
+	struct refused_key *k = &s->refused;
+
+	if (!k->in)
+		k->in = n->ifindex;
+	k->out = skb->ifindex;
+	copy_address(k->saddr, n->saddr);
+	copy_address(k->daddr, n->daddr);
+	if (n->family == 4) {
+		k->saddr[1] = k->saddr[2] = k->saddr[3] = 0;
+		k->daddr[1] = k->daddr[2] = k->daddr[3] = 0;
+	}
+	k->sport = n->sport;
+	k->dport = n->dport;
+	k->family = n->family;
+	k->proto = n->proto;
+	k->reason = reason;
+	sample_refused(k);
+	return reason;
+}
+
+/* The rest, for a flow that was handed over. Its conntrack entry is in s->ct, the packet in s->p and s->post. */
+static __always_inline int teach(struct scratch *s, struct __sk_buff *skb, struct note *n,
+				 const struct device *in, const struct device *out,
+				 const struct settings *ctl)
+{
+	__u8 hook = HOOK_TC;
+	int r;
+
+	if (in->refused || out->refused)
+		return R_DEVICE_REFUSED;
+	r = ct_details(&s->ct);
+	if (r)
+		return r;
+	r = consistent(s, n);
+	if (r)
+		return r;
+	if (ctl->holds && held(ctl->holds, &s->pre, &s->post, n->family))
+		return R_HELD;
+	/* XDP sees no tags, and no device without Ethernet header runs it. */
+	if (in->hook == HOOK_XDP && out->xdp_target && !n->tags && !s->p.tags && !bare)
+		hook = HOOK_XDP;
+	way(s, skb, n, hook);
+	if (s->p.v6)
+		return learn6(s, n);
+	return learn4(s, n);
+}
+
 /*
  * The reason to count, or 0 for packets that are nobody's business (no note: locally made, or came another way). What
  * is cheap and refuses most comes first: new connections must not pay for a fast path they may never need.
@@ -224,7 +319,6 @@ static __always_inline int observe(struct __sk_buff *skb)
 	struct scratch *s;
 	__u32 zero = 0;
 	__u64 address;
-	__u8 hook;
 	int r;
 
 	if (!n || n->skb != (__u64)(long)skb)
@@ -233,6 +327,7 @@ static __always_inline int observe(struct __sk_buff *skb)
 	ctl = bpf_map_lookup_elem(&control, &zero);
 	if (!s || !ctl)
 		return 0;
+	s->refused.in = 0;
 	if (since(now_ns(), n->time) > 100000000ULL)
 		return R_NOTE_OLD; /* held somewhere: NFQUEUE, a qdisc of a stacked device */
 	r = packets_ct(s, skb, &address);
@@ -248,13 +343,11 @@ static __always_inline int observe(struct __sk_buff *skb)
 			return r;
 		if (too_short(n, ctl))
 			return R_MIN_PACKETS;
-		r = authentic(s, skb, n);
-		if (r)
-			return r;
+		r = authentic(s, skb, n, in, 0);
 	} else {
 		if (!in->flowtable)
 			return R_UNTRACKED;
-		r = authentic(s, skb, n);
+		r = authentic(s, skb, n, in, 1);
 		if (r)
 			return r;
 		r = flowtables_ct(s, skb, &address);
@@ -266,15 +359,9 @@ static __always_inline int observe(struct __sk_buff *skb)
 		if (too_short(n, ctl))
 			return R_MIN_PACKETS;
 	}
-	r = ct_details(&s->ct);
-	if (r)
-		return r;
-	r = consistent(s, n);
-	if (r)
-		return r;
-	hook = in->hook == HOOK_XDP && out->xdp_target ? HOOK_XDP : HOOK_TC;
-	way(s, skb, n, hook);
-	if (s->p.v6)
-		return learn6(s, n);
-	return learn4(s, n);
+	if (!r)
+		r = teach(s, skb, n, in, out, ctl);
+	if (r != R_LEARNED && r != R_RENEWED)
+		return refuse(s, skb, n, r);
+	return r;
 }

@@ -20,11 +20,12 @@
 #define TCP_ACK 0x10
 #define TCP_URG 0x20
 
-#define L4_OFF4 (sizeof(struct ethhdr) + sizeof(struct iphdr))
-#define L4_OFF6 (sizeof(struct ethhdr) + sizeof(struct ipv6hdr))
+#define MAX_L2 (sizeof(struct ethhdr) + 4) /* the outer tag is never in the bytes */
 
 /* What the parsers found, both families. */
 struct pkt {
+	__u64 tags;
+	__u32 off;     /* of the IP header */
 	__u32 l3_len;  /* by the IP header */
 	__u32 seg_len; /* the longest layer 3 packet this becomes on the wire: for GSO one segment */
 	__u32 segs;    /* packets this is on the wire */
@@ -102,11 +103,13 @@ static __always_inline int parse_l4(struct pkt *p, void *l4, void *end, __u32 le
 	return R_NOT_TCP_UDP;
 }
 
-/* The Ethernet header must be within bounds. len is the frame's length in all, in or out of the linear part. */
+/*
+ * p->off says where the IP header is, len how long the frame is in all, in or out of the linear part. All of the key
+ * but the port is filled in.
+ */
 static __always_inline int parse4(struct pkt *p, struct key4 *k, void *data, void *end, __u32 len)
 {
-	struct iphdr *ip = data + sizeof(struct ethhdr);
-	__u32 *w = (void *)ip;
+	struct iphdr *ip = data + p->off;
 	__u8 first;
 
 	if ((void *)(ip + 1) > end)
@@ -119,14 +122,11 @@ static __always_inline int parse4(struct pkt *p, struct key4 *k, void *data, voi
 	p->ttl = ip->ttl;
 	p->proto = ip->protocol;
 	p->v6 = 0;
-	if (p->l3_len < sizeof(*ip) || p->l3_len > len - sizeof(struct ethhdr))
+	if (p->l3_len < sizeof(*ip) || p->l3_len > len - p->off)
 		return R_MALFORMED;
 	/* More fragments, an offset, or the reserved bit. */
 	if (ip->frag_off & bpf_htons(0xbfff))
 		return R_FRAGMENT;
-	/* ip_rcv drops a bad header checksum; with the incremental update it would leave here still bad. */
-	if (fold((__u64)w[0] + w[1] + w[2] + w[3] + w[4]) != 0xffff)
-		return R_IP_CHECKSUM;
 	p->print[3] = ip->id;
 	k->saddr = ip->saddr;
 	k->daddr = ip->daddr;
@@ -135,7 +135,7 @@ static __always_inline int parse4(struct pkt *p, struct key4 *k, void *data, voi
 
 static __always_inline int parse6(struct pkt *p, struct key6 *k, void *data, void *end, __u32 len)
 {
-	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
+	struct ipv6hdr *ip = data + p->off;
 	__u32 first;
 
 	if ((void *)(ip + 1) > end)
@@ -148,7 +148,7 @@ static __always_inline int parse6(struct pkt *p, struct key6 *k, void *data, voi
 	p->ttl = ip->hop_limit;
 	p->proto = ip->nexthdr;
 	p->v6 = 1;
-	if (p->l3_len > len - sizeof(struct ethhdr))
+	if (p->l3_len > len - p->off)
 		return R_MALFORMED;
 	if (p->proto == IPPROTO_HOPOPTS || p->proto == IPPROTO_ROUTING ||
 	    p->proto == IPPROTO_DSTOPTS || p->proto == IPPROTO_AH || p->proto == IPPROTO_MH)
@@ -159,6 +159,19 @@ static __always_inline int parse6(struct pkt *p, struct key6 *k, void *data, voi
 	__builtin_memcpy(k->saddr, &ip->saddr, sizeof(k->saddr));
 	__builtin_memcpy(k->daddr, &ip->daddr, sizeof(k->daddr));
 	return parse_l4(p, ip + 1, end, p->l3_len - sizeof(*ip));
+}
+
+/*
+ * ip_rcv drops a bad header checksum; with the incremental update it would leave here still bad. Needed only for
+ * packets that have an entry: the others meet ip_rcv.
+ */
+static __always_inline int sum4(const struct pkt *p, void *data, void *end)
+{
+	__u32 *w = data + p->off;
+
+	if ((void *)(w + 5) > end)
+		return R_MALFORMED; /* cannot happen: parsed before */
+	return fold((__u64)w[0] + w[1] + w[2] + w[3] + w[4]) == 0xffff ? 0 : R_IP_CHECKSUM;
 }
 
 /* What a well-formed packet may still be too odd for. */

@@ -7,29 +7,6 @@
 
 #include "fast.h"
 
-/* Where the frame is; the programs are one source for both hooks and the compiler drops the other half. */
-struct frame {
-	void *ctx, *data, *end;
-	__u32 len;
-};
-
-static __always_inline void locate(struct frame *f, enum hook hook)
-{
-	if (hook == HOOK_XDP) {
-		struct xdp_md *x = f->ctx;
-
-		f->data = (void *)(long)x->data;
-		f->end = (void *)(long)x->data_end;
-		f->len = f->end - f->data;
-	} else {
-		struct __sk_buff *s = f->ctx;
-
-		f->data = (void *)(long)s->data;
-		f->end = (void *)(long)s->data_end;
-		f->len = s->len;
-	}
-}
-
 /*
  * Ethernet pads short frames and ip_rcv trims them. Done after the packet was admitted: if it fails, the kernel gets
  * the packet, and trims it or not as it would have.
@@ -88,12 +65,6 @@ static __always_inline int l4_write(void *l4, void *end, const struct pkt *p, __
 	return 0;
 }
 
-static __always_inline void l2_write(void *data, const struct adj *adj)
-{
-	*(__u64 *)data = *(const __u64 *)adj->out;
-	*(__u32 *)(data + 8) = *(const __u32 *)(adj->out + 8);
-}
-
 /* tc only: CHECKSUM_COMPLETE caches the sum of all bytes from the network header on. */
 static __always_inline void cached_sum(struct frame *f, enum hook hook, int how, __u32 diff)
 {
@@ -111,7 +82,7 @@ static __always_inline int rewrite4(struct frame *f, enum hook hook, const struc
 	__u16 delta3 = *(volatile __u16 *)&h->delta3, delta4 = *(volatile __u16 *)&h->delta4;
 	/* delta3 without the TTL: what the addresses alone change */
 	__u16 addresses = fold((__u64)delta3 + bpf_htons(0x0100));
-	int how = 0, r = trim(f, hook, p->l3_len + sizeof(struct ethhdr));
+	int how = 0, r = trim(f, hook, p->l3_len + p->off);
 	struct iphdr *ip;
 
 	if (r)
@@ -119,9 +90,9 @@ static __always_inline int rewrite4(struct frame *f, enum hook hook, const struc
 	/* All is copied; was it one flow's, and this one's? */
 	if (*(volatile __u32 *)&h->cookie != cookie || *(volatile __u16 *)&h->tag != adj->tag)
 		return R_RECYCLED;
-	if (f->data + L4_OFF4 > f->end)
+	ip = f->data + p->off;
+	if ((void *)(ip + 1) > f->end)
 		return R_MALFORMED;
-	ip = f->data + sizeof(struct ethhdr);
 	if (WORD_FLAGS(word) & FLOW_NAT) {
 		how = summed(f, hook);
 		r = l4_write(ip + 1, f->end, p, sport, dport, addresses, delta4, how);
@@ -132,7 +103,6 @@ static __always_inline int rewrite4(struct frame *f, enum hook hook, const struc
 	}
 	ip->ttl--;
 	ip->check = ~fold((__u64)(__u16)~ip->check + delta3);
-	l2_write(f->data, adj);
 	if (WORD_FLAGS(word) & FLOW_NAT) {
 		/* IPv4 headers sum to nothing; layer 4 changes by the opposite of what the addresses did */
 		__u16 diff = ~addresses;
@@ -151,8 +121,7 @@ static __always_inline int rewrite6(struct frame *f, enum hook hook, const struc
 	__u32 word = *(volatile __u32 *)&h->word, saddr[4], daddr[4];
 	__be16 sport = *(volatile __u16 *)&h->sport, dport = *(volatile __u16 *)&h->dport;
 	__u16 delta3 = *(volatile __u16 *)&h->delta3, delta4 = *(volatile __u16 *)&h->delta4;
-	int nat = WORD_FLAGS(word) & FLOW_NAT, how,
-	    r = trim(f, hook, p->l3_len + sizeof(struct ethhdr));
+	int nat = WORD_FLAGS(word) & FLOW_NAT, how, r = trim(f, hook, p->l3_len + p->off);
 	struct ipv6hdr *ip;
 
 	if (r)
@@ -164,9 +133,9 @@ static __always_inline int rewrite6(struct frame *f, enum hook hook, const struc
 	barrier();
 	if (*(volatile __u32 *)&h->cookie != cookie || *(volatile __u16 *)&h->tag != adj->tag)
 		return R_RECYCLED;
-	if (f->data + L4_OFF6 > f->end)
+	ip = f->data + p->off;
+	if ((void *)(ip + 1) > f->end)
 		return R_MALFORMED;
-	ip = f->data + sizeof(struct ethhdr);
 	how = summed(f, hook);
 	if (nat) {
 		r = l4_write(ip + 1, f->end, p, sport, dport, delta3, delta4, how);
@@ -176,7 +145,6 @@ static __always_inline int rewrite6(struct frame *f, enum hook hook, const struc
 		__builtin_memcpy(&ip->daddr, daddr, sizeof(daddr));
 	}
 	ip->hop_limit--;
-	l2_write(f->data, adj);
 	/* addresses, ports and checksum cancel out; the hop limit has no checksum of its own */
 	cached_sum(f, hook, how, (__u16)~bpf_htons(1));
 	return 0;
