@@ -95,17 +95,21 @@ func (d *Datapath) applyDevice(dev Device) error {
 
 // places says which program runs where on a device.
 func (dev Device) places() map[string]variant {
+	places := map[string]variant{placeEgress: {name: "nfo_egress"}, placeIngress: {name: "nfo_ingress"}}
 	switch {
 	case dev.Bare:
-		return map[string]variant{placeEgress: {"nfo_egress", "bare"}, placeIngress: {"nfo_ingress", "bare"}}
-	case dev.Hook != HookXDP:
-		return map[string]variant{placeEgress: {"nfo_egress", ""}, placeIngress: {"nfo_ingress", ""}}
+		for place, v := range places {
+			places[place] = variant{v.name, "bare", 1}
+		}
+		return places
+	case dev.Floods != FloodsNot:
+		places[placeEgress] = variant{"nfo_egress", "floods", uint32(dev.Floods)}
 	}
-	xdp := variant{"nfo_xdp", ""}
-	if dev.PartialChecksums {
-		xdp.constant = "partial_checksums"
+	if dev.Hook == HookXDP {
+		places[placeIngress] = variant{"nfo_ingress", "behind_xdp", 1}
+		places[placeXDP] = variant{"nfo_xdp", "partial_checksums", flag(dev.PartialChecksums)}
 	}
-	return map[string]variant{placeEgress: {"nfo_egress", ""}, placeIngress: {"nfo_ingress", "behind_xdp"}, placeXDP: xdp}
+	return places
 }
 
 // record is the map that holds a device's record: an array for the usual low ifindexes.

@@ -66,7 +66,8 @@ type Datapath struct {
 // variant is a program with one of its constants set, or none.
 type variant struct {
 	name     string
-	constant string // "partial_checksums" for nfo_xdp, "behind_xdp" for nfo_ingress, "bare" for both tc programs
+	constant string // "partial_checksums" for nfo_xdp, "behind_xdp" for nfo_ingress, "bare" for both tc programs, "floods" for nfo_egress
+	value    uint32
 }
 
 // Open loads the maps into, or adopts them from, the bpffs directory of the configuration and loads the programs.
@@ -170,7 +171,7 @@ func (d *Datapath) program(v variant) (*ebpf.Program, error) {
 		return nil, err
 	}
 	if v.constant != "" {
-		if err := spec.Variables[v.constant].Set(uint32(1)); err != nil {
+		if err := spec.Variables[v.constant].Set(v.value); err != nil {
 			return nil, fmt.Errorf("set %s: %w", v.constant, err)
 		}
 	}

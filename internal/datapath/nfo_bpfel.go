@@ -146,6 +146,7 @@ type nfoLocal struct {
 	Skb     uint64
 	Jiffies uint64
 	Ns      uint64
+	Clone   uint64
 	Refused uint32
 	_       [4]byte
 }
@@ -320,6 +321,7 @@ const (
 	nfoProgNfoXdp          = "nfo_xdp"
 	nfoVarBare             = "bare"
 	nfoVarBehindXdp        = "behind_xdp"
+	nfoVarFloods           = "floods"
 	nfoVarPartialChecksums = "partial_checksums"
 )
 
@@ -399,6 +401,7 @@ type nfoMapSpecs struct {
 type nfoVariableSpecs struct {
 	Bare             *ebpf.VariableSpec `ebpf:"bare"`
 	BehindXdp        *ebpf.VariableSpec `ebpf:"behind_xdp"`
+	Floods           *ebpf.VariableSpec `ebpf:"floods"`
 	PartialChecksums *ebpf.VariableSpec `ebpf:"partial_checksums"`
 }
 
@@ -469,6 +472,7 @@ func (m *nfoMaps) Close() error {
 type nfoVariables struct {
 	Bare             *ebpf.Variable `ebpf:"bare"`
 	BehindXdp        *ebpf.Variable `ebpf:"behind_xdp"`
+	Floods           *ebpf.Variable `ebpf:"floods"`
 	PartialChecksums *ebpf.Variable `ebpf:"partial_checksums"`
 }
 

@@ -47,10 +47,22 @@ type Device struct {
 	Above bool
 	// Stack is the same for all devices that stand on one another, and differs from that of all others. Not zero.
 	Stack uint32
+	// Floods says whether packets that leave here may be one of several copies.
+	Floods Floods
 	// Refused says that no flow may go through here, because it would bypass something that slow packets pass. The
 	// observer runs all the same, to say which flows that concerns.
 	Refused bool
 }
+
+// Floods tells of a device whether a bridge may send packets to it and to other ports at once.
+type Floods uint8
+
+// The kinds.
+const (
+	FloodsNot    Floods = iota // no bridge port
+	FloodsSeen                 // bridge port, and the other ports of its bridge are in the list themselves
+	FloodsUnseen               // bridge port, or below one; copies may leave by devices that are not in the list
+)
 
 // Config is what one datapath instance is loaded with. Zero values take the defaults named.
 type Config struct {

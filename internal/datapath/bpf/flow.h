@@ -222,6 +222,7 @@ struct {
 struct local {
 	__u64 skb; /* see note_slot */
 	__u64 jiffies, ns;
+	__u64 clone;   /* where the bytes are of the last clone that left by a bridge port */
 	__u32 refused; /* ticks: the last sample in the map refused */
 };
 

@@ -16,6 +16,7 @@
 
 struct sk_buff {
 	unsigned long _nfct;
+	unsigned char *head;
 	__u8 ip_summed : 2;
 	__u8 redirected : 1;
 	__u8 cloned : 1;

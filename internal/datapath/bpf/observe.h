@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "flood.h"
 #include "learn.h"
 
 /* The packet that leaves, parsed into s->p and s->post. */
@@ -195,24 +196,9 @@ static __always_inline int through(struct scratch *s, struct __sk_buff *skb, con
 	return R_DEVICE_REFUSED;
 }
 
-/*
- * A bridge that floods sends clones and at last the packet itself: what leaves here may not be all there is.
- * ip_forward unshares what it forwards, so a clone was made later; the kernel's flowtable does not unshare, and does
- * not flood.
- */
-static __always_inline int cloned(struct __sk_buff *skb)
-{
-	if (bpf_cast_to_kern_ctx) {
-		struct sk_buff *sk = bpf_cast_to_kern_ctx(skb);
-
-		return BPF_CORE_READ_BITFIELD(sk, cloned);
-	}
-	return BPF_CORE_READ_BITFIELD_PROBED((struct sk_buff *)skb, cloned);
-}
-
 /* Is this the noted packet, neither copied nor come by another way than the kernel's own? */
 static __always_inline int authentic(struct scratch *s, struct __sk_buff *skb, struct note *n,
-				     const struct device *in, int flowtable)
+				     const struct device *in)
 {
 	struct sk_buff *sk = (void *)skb;
 	__u8 ext = 0;
@@ -225,7 +211,7 @@ static __always_inline int authentic(struct scratch *s, struct __sk_buff *skb, s
 	r = through(s, skb, n, in);
 	if (r)
 		return r;
-	if (!flowtable && cloned(skb))
+	if (floods && flooded(skb))
 		return R_COPIED;
 	if (__sync_lock_test_and_set(&n->used, 1))
 		return copied(s, n);
@@ -321,8 +307,11 @@ static __always_inline int observe(struct __sk_buff *skb)
 	__u64 address;
 	int r;
 
-	if (!n || n->skb != (__u64)(long)skb)
+	if (!n || n->skb != (__u64)(long)skb) {
+		if (floods)
+			see_clone(skb);
 		return 0;
+	}
 	s = bpf_map_lookup_elem(&scratch, &zero);
 	ctl = bpf_map_lookup_elem(&control, &zero);
 	if (!s || !ctl)
@@ -343,11 +332,11 @@ static __always_inline int observe(struct __sk_buff *skb)
 			return r;
 		if (too_short(n, ctl))
 			return R_MIN_PACKETS;
-		r = authentic(s, skb, n, in, 0);
+		r = authentic(s, skb, n, in);
 	} else {
 		if (!in->flowtable)
 			return R_UNTRACKED;
-		r = authentic(s, skb, n, in, 1);
+		r = authentic(s, skb, n, in);
 		if (r)
 			return r;
 		r = flowtables_ct(s, skb, &address);
