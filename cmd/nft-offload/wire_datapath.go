@@ -97,7 +97,8 @@ func (f *fastPath) Apply(desired engine.Desired) ([]engine.Refusal, error) {
 		hooks[d.Name] = d.Hook
 		want = append(want, datapath.Device{
 			Ifindex: d.Ifindex, Name: d.Name, Hook: datapathHook(d.Hook), XDPTarget: d.XDPTarget,
-			PartialChecksums: d.PartialChecksums, Labels: d.Labels, Flowtable: d.Flowtable,
+			PartialChecksums: d.PartialChecksums, Labels: d.Labels, Flowtable: d.Flowtable, Bare: d.Bare, Above: d.Above,
+			Stack: d.Stack, Refused: d.Refused, Under: d.Under,
 		})
 	}
 	var refusals []engine.Refusal

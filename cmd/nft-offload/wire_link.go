@@ -18,8 +18,14 @@ func (l links) Devices(ctx context.Context) ([]engine.Link, error) {
 		return nil, err
 	}
 	out := make([]engine.Link, 0, len(ds))
+	names := map[uint32]string{}
 	for _, d := range ds {
-		out = append(out, engineLink(d))
+		names[d.Ifindex] = d.Name
+	}
+	for _, d := range ds {
+		l := engineLink(d)
+		l.Lower = names[d.Below()]
+		out = append(out, l)
 	}
 	return out, nil
 }
@@ -29,6 +35,8 @@ func engineLink(d link.Device) engine.Link {
 		Ifindex: d.Ifindex, Name: d.Name, Kind: d.Kind, Driver: d.Driver, Physical: !d.Virtual(),
 		Loopback: d.ARPHRD == unix.ARPHRD_LOOPBACK, Ethernet: d.ARPHRD == unix.ARPHRD_ETHER,
 		XDP: engineReason(d.XDPCapable()), XDPTarget: engineReason(d.XDPTarget()),
+		VLAN: d.VLAN, VLANProtocol: vlanProtocol(d.VLANProtocol), Filtering: d.VLANFiltering,
+		PointToPoint: d.PointToPoint, External: d.External,
 	}
 	if d.Master != nil {
 		l.Master, l.MasterKind = d.Master.Name, d.Master.Kind
@@ -37,6 +45,17 @@ func engineLink(d link.Device) engine.Link {
 		l.Filters = append(l.Filters, f.String())
 	}
 	return l
+}
+
+// vlanProtocol names an Ethertype as ip(8) does.
+func vlanProtocol(ethertype uint16) string {
+	switch ethertype {
+	case unix.ETH_P_8021Q:
+		return "802.1Q"
+	case unix.ETH_P_8021AD:
+		return "802.1ad"
+	}
+	return ""
 }
 
 func engineReason(r link.Reason) engine.Reason {

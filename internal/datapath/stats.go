@@ -26,6 +26,9 @@ func (d *Datapath) Stats() (Stats, error) {
 				continue
 			}
 			s.Reasons[r] = s.Reasons[r].add(c)
+			if hook == HookXDP && r == OtherHook {
+				continue // the tc program behind it counts them: fast, or slow with a reason
+			}
 			if st := r.Info().Stage; st == StagePacket || st == StageTable {
 				s.Slow = s.Slow.add(c)
 			}

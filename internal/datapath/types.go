@@ -45,6 +45,9 @@ type Device struct {
 	// attached, and Hook has no meaning. Packets that came in by one of those may go through this one, and only
 	// through those that are listed.
 	Above bool
+	// Under says that no flowtable lists the device itself, only ones that stand on it: a flow whose packets, as the
+	// kernel says, came in by this device (and not by one above) is not meant.
+	Under bool
 	// Stack is the same for all devices that stand on one another, and differs from that of all others. Not zero.
 	Stack uint32
 	// Floods says whether packets that leave here may be one of several copies.

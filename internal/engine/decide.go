@@ -23,130 +23,288 @@ type View struct {
 type Decision struct {
 	Name       string   `json:"name"`
 	Ifindex    uint32   `json:"ifindex,omitempty"`
-	Hook       Hook     `json:"hook"`             // off when it stays on the slow path
-	Reason     Reason   `json:"reason,omitzero"`  // why off, or why not XDP
+	Hook       Hook     `json:"hook"`             // the fastest of its places; off when all of it stays on the slow path
+	Reason     Reason   `json:"reason,omitzero"`  // why off, or why not XDP; of several places each has its own
 	XDPTarget  bool     `json:"xdp_target"`       // XDP redirects may leave here
 	Target     Reason   `json:"target,omitzero"`  // why they may not
 	Flowtables []string `json:"flowtables"`       // "inet filter f1"
 	Asked      bool     `json:"asked,omitempty"`  // the hook is the user's choice
 	Real       bool     `json:"kernel_flowtable"` // a flowtable of the kernel lists it
+	// On are the devices where its packets are looked up: itself, or those it stands on.
+	On []Place `json:"on,omitempty"`
+	// Slow are devices above it whose flows stay on the slow path though those of others are carried.
+	Slow []SlowDevice `json:"slow_above,omitempty"`
 
-	partial bool           // checksums may be unfinished at XDP
-	labels  ruleset.Labels // of its lowered flowtables
+	labels ruleset.Labels // of its lowered flowtables
 }
 
-// decide says for every device of every flowtable whether and where the fast path runs on it. It is a pure function.
-// refused has the devices on which XDP failed before, by ifindex.
-func decide(v View, choices Choices, refused map[uint32]Reason) []Decision {
-	links := map[string]Link{}
-	for _, l := range v.Links {
-		links[l.Name] = l
+// Place is a device where packets are looked up.
+type Place struct {
+	Name      string `json:"name"`
+	Ifindex   uint32 `json:"ifindex"`
+	Hook      Hook   `json:"hook"`            // off when packets of the flowtable's device stay slow here
+	Reason    Reason `json:"reason,omitzero"` // why off, or why not XDP
+	Tags      []Tag  `json:"tags,omitempty"`  // that packets of the flowtable's device carry here, the outermost first
+	XDPTarget bool   `json:"xdp_target"`      // XDP redirects may leave here
+	Target    Reason `json:"target,omitzero"` // why they may not
+	Asked     bool   `json:"asked,omitempty"` // the hook is the user's choice
+}
+
+// SlowDevice is a device whose flows stay on the slow path.
+type SlowDevice struct {
+	Name   string `json:"name"`
+	Reason Reason `json:"reason"`
+}
+
+// decide says for every device of every flowtable whether and where the fast path runs for it, and what the datapath
+// has to be. It is a pure function. refused has the devices on which XDP failed before, by ifindex.
+func decide(v View, choices Choices, refused map[uint32]Reason) ([]Decision, Desired) {
+	p := &plan{
+		stack: newStack(v.Links), rules: v.Ruleset, choices: choices, failed: refused,
+		listed: map[string]*Decision{}, withheld: map[*Link]Reason{},
 	}
-	byName := map[string]*Decision{}
-	for _, f := range v.Ruleset.Flowtables {
+	p.list()
+	for p.resolve(); p.withhold(); {
+		p.resolve()
+	}
+	want := Desired{Mark: v.Mark(), Devices: p.devices()}
+	out := make([]Decision, 0, len(p.listed))
+	for _, name := range slices.Sorted(maps.Keys(p.listed)) {
+		out = append(out, *p.listed[name])
+	}
+	return out, want
+}
+
+// plan is a decision in the making.
+type plan struct {
+	stack   *stack
+	rules   ruleset.Ruleset
+	choices Choices
+	failed  map[uint32]Reason
+
+	listed   map[string]*Decision // by name
+	spots    map[*Link]*spot
+	withheld map[*Link]Reason // devices of which not all ways are free, see withhold
+}
+
+// spot is a device where packets are to be looked up.
+type spot struct {
+	link      *Link
+	free      bool // at least one way of a listed device leads here and meets nothing
+	asked     bool // its hook is the user's choice
+	choice    Hook
+	labels    ruleset.Labels
+	flowtable bool
+	hook      Hook   // when free
+	reason    Reason // why off, or why not XDP
+}
+
+// list collects the devices that flowtables list.
+func (p *plan) list() {
+	for _, f := range p.rules.Flowtables {
 		for _, name := range f.Devices {
-			d := byName[name]
+			d := p.listed[name]
 			if d == nil {
 				d = &Decision{Name: name}
-				byName[name] = d
+				p.listed[name] = d
 			}
 			d.Flowtables = append(d.Flowtables, strings.Join([]string{f.Family, f.Table, f.Name}, " "))
 			d.labels = d.labels.Union(f.Labels)
 			d.Real = d.Real || !f.Lowered
 		}
 	}
-	out := make([]Decision, 0, len(byName))
-	for _, name := range slices.Sorted(maps.Keys(byName)) {
-		d := byName[name]
-		l, exists := links[name]
-		choice, asked := choices[name]
-		switch {
-		case asked && choice == Off:
-			d.Hook, d.Asked, d.Reason = Off, true, Reason{Code: UserOff, Text: fmt.Sprintf("%s is switched off by --device %s=off", name, name)}
-		case !exists:
-			d.Hook, d.Reason = Off, Reason{NoDevice, fmt.Sprintf("%s does not exist", name), "it is taken up when it appears"}
-		default:
+	for name, d := range p.listed {
+		l := p.stack.named[name]
+		if l != nil {
 			d.Ifindex = l.Ifindex
-			d.place(l, choice, refused[l.Ifindex], obstacle(l, v.Ruleset))
 		}
-		out = append(out, *d)
-	}
-	return out
-}
-
-// place chooses the hook of a device that exists.
-func (d *Decision) place(l Link, choice Hook, failed, obstacle Reason) {
-	d.Asked = choice != ""
-	d.XDPTarget, d.Target = l.XDPTarget.OK(), l.XDPTarget
-	// Frames that a program made and not a wire may leave their checksum to a device that XDP goes round.
-	d.partial = !l.Physical || l.Driver == "virtio_net"
-	xdp := cmp.Or(failed, l.XDP)
-	switch {
-	case !obstacle.OK():
-		d.Hook, d.Reason = Off, obstacle
-	case choice == XDP && !xdp.OK():
-		d.Hook, d.Reason = Off, xdp
-	case choice == XDP:
-		d.Hook = XDP
-	case choice == TC:
-		d.Hook = TC
-	case l.Kind == "veth":
-		d.Hook, d.Reason = TC, Reason{TCByDefault, fmt.Sprintf("%s is a veth device, where XDP costs TCP its segmentation offload", l.Name), fmt.Sprintf("--device %s=xdp for small packets", l.Name)}
-	case !xdp.OK():
-		d.Hook, d.Reason = TC, xdp
-	default:
-		d.Hook = XDP
+		choice, asked := p.choices[name]
+		d.Asked = asked
+		switch {
+		case choice == Off && asked:
+			d.Reason = userOff(name)
+		case l == nil:
+			d.Reason = Reason{NoDevice, fmt.Sprintf("%s does not exist", name), "it is taken up when it appears"}
+		case l.Kind == kindVRF:
+			d.Reason = Reason{IsVRF, fmt.Sprintf("%s is a VRF, and packets are looked up on its members", name), "list the members in the flowtable"}
+		case passes(l) && len(p.stack.ways(l)) == 0:
+			d.Reason = Reason{NoPort, fmt.Sprintf("the bridge %s has no ports", name), "they are taken up when they appear"}
+		}
+		if !d.Reason.OK() {
+			d.Hook = Off
+		}
 	}
 }
 
-// obstacle says what keeps a device off the fast path altogether.
-func obstacle(l Link, r ruleset.Ruleset) Reason {
-	later := "flows through it stay on the slow path"
-	switch l.Kind {
-	case "bridge":
-		return Reason{IsBridge, fmt.Sprintf("%s is a bridge, and bridged paths are not carried yet", l.Name), later}
-	case "vlan":
-		return Reason{IsVLAN, fmt.Sprintf("%s is a VLAN, and tagged paths are not carried yet", l.Name), later}
-	case "bond", "team":
-		return Reason{IsBond, fmt.Sprintf("%s is a %s, and such paths are not carried yet", l.Name, l.Kind), later}
-	case "", "veth", "tun", "ifb", "dummy": // lowest devices; a tun without Ethernet frames is refused below
-	default:
-		if l.Ethernet {
-			return Reason{IsStacked, fmt.Sprintf("%s is a %s device, and such paths are not carried", l.Name, l.Kind), later}
+func userOff(name string) Reason {
+	return Reason{Code: UserOff, Text: fmt.Sprintf("%s is switched off by --device %s=off", name, name)}
+}
+
+// active returns the decision about a device that a flowtable lists and that nothing rules out from the start.
+func (p *plan) active(l *Link) *Decision {
+	if d := p.listed[l.Name]; d != nil && p.choices[l.Name] != Off && l.Kind != kindVRF {
+		return d
+	}
+	return nil
+}
+
+// resolve finds the places of all listed devices.
+func (p *plan) resolve() {
+	p.spots = map[*Link]*spot{}
+	ways := map[*Decision][]way{}
+	for _, name := range slices.Sorted(maps.Keys(p.listed)) {
+		d, l := p.listed[name], p.stack.named[name]
+		if l == nil || p.active(l) == nil {
+			continue
+		}
+		ws := p.stack.ways(l)
+		if len(ws) == 0 {
+			continue // list has said so
+		}
+		d.On = nil
+		ways[d] = ws
+		for i := range ws {
+			p.take(d, &ws[i])
 		}
 	}
-	switch {
-	case l.Loopback:
-		return Reason{LoopbackDev, fmt.Sprintf("%s is the loopback device", l.Name), "remove it from the flowtable"}
-	case !l.Ethernet:
-		return Reason{NotEthernet, fmt.Sprintf("%s does not carry Ethernet frames", l.Name), later}
-	case l.Ifindex > maxIfindex:
-		return Reason{BigIfindex, fmt.Sprintf("the interface index %d of %s is above %d", l.Ifindex, l.Name, maxIfindex), "recreate the device in a fresh network namespace, where numbers start low"}
-	case l.Master != "":
-		return Reason{IsPort, fmt.Sprintf("%s is a port of the %s %s, and such paths are not carried yet", l.Name, l.MasterKind, l.Master), later}
-	case len(l.Filters) > 0:
-		return Reason{ForeignFilter, fmt.Sprintf("fast packets would not pass the %s on %s", l.Filters[0], l.Name), "remove it, or keep the device off with --device " + l.Name + "=off"}
+	crowded := p.crowded()
+	for _, s := range p.spots {
+		s.place(p.failed[s.link.Ifindex])
 	}
-	if cs := r.Ingress(l.Name); len(cs) > 0 {
-		c := cs[0]
-		return Reason{DeviceChain, fmt.Sprintf("fast packets would not pass the %s chain %s %s %s on %s", c.Hook, c.Family, c.Table, c.Name, l.Name), "remove the chain or its rules"}
+	for d, ws := range ways {
+		for _, w := range ws {
+			pl := Place{Name: w.at.Name, Ifindex: w.at.Ifindex, Hook: Off, Reason: cmp.Or(w.no, crowded[w.at]), Tags: w.tags}
+			if s := p.spots[w.at]; pl.Reason.OK() && s != nil {
+				pl.Hook, pl.Reason, pl.Asked = s.hook, s.reason, s.asked
+				pl.XDPTarget, pl.Target = s.target()
+			}
+			d.On = append(d.On, pl)
+		}
+		d.sum()
+	}
+}
+
+// take makes the end of a way a spot, unless nothing may be there, and notes on the way what it meets.
+func (p *plan) take(d *Decision, w *way) {
+	if !w.no.OK() {
+		return
+	}
+	w.no = p.met(*w)
+	if !w.no.OK() && !bypass(w.no) {
+		return
+	}
+	s := p.spots[w.at]
+	if s == nil {
+		s = &spot{link: w.at, choice: p.choices[w.at.Name]}
+		p.spots[w.at] = s
+	}
+	s.free = s.free || w.no.OK()
+	s.labels = s.labels.Union(d.labels)
+	s.flowtable = s.flowtable || d.Real
+	// A choice for the device itself comes first, then the slower one of those for devices above.
+	if c := p.choices[d.Name]; p.choices[w.at.Name] == "" && c != "" && s.choice != TC {
+		s.choice = c
+	}
+	s.asked = s.choice != ""
+}
+
+// met is the first thing on a way that fast packets would not pass, from its end upward, or the user's word.
+func (p *plan) met(w way) Reason {
+	for _, l := range slices.Backward(append(slices.Clone(w.over), w.at)) {
+		if p.choices[l.Name] == Off {
+			return userOff(l.Name)
+		}
+		if r := cmp.Or(hooked(l, p.rules), p.withheld[l]); !r.OK() {
+			return r
+		}
 	}
 	return Reason{}
 }
 
-// desired is what the decisions ask of the datapath.
-func desired(v View, ds []Decision) Desired {
-	want := Desired{Mark: v.Mark()}
-	for _, d := range ds {
-		if d.Hook == Off {
+// crowded takes away the spots on devices that may be used only where nothing below them is.
+func (p *plan) crowded() map[*Link]Reason {
+	out := map[*Link]Reason{}
+	for l := range p.spots {
+		if !exclusive(l) {
 			continue
 		}
-		want.Devices = append(want.Devices, Device{
-			Ifindex: d.Ifindex, Name: d.Name, Hook: d.Hook, XDPTarget: d.XDPTarget, PartialChecksums: d.partial,
-			Labels: d.labels, Flowtable: d.Real,
-		})
+		for _, b := range reach(l, p.stack.below) {
+			if p.spots[b] != nil {
+				out[l] = Reason{IsStacked, fmt.Sprintf("%s stands on %s, which is used itself", l.Name, b.Name), "list one of them in the flowtable"}
+				break
+			}
+		}
 	}
-	return want
+	for l := range out {
+		delete(p.spots, l)
+	}
+	return out
+}
+
+// place returns the place on a device; nil when there is none.
+func (d *Decision) place(name string) *Place {
+	for i := range d.On {
+		if d.On[i].Name == name {
+			return &d.On[i]
+		}
+	}
+	return nil
+}
+
+// leave takes the decision off a device.
+func (d *Decision) leave(name string, why Reason) {
+	for i := range d.On {
+		if d.On[i].Name == name && d.On[i].Hook != Off {
+			d.On[i].Hook, d.On[i].Reason = Off, why
+		}
+	}
+	d.sum()
+}
+
+// sum makes the decision out of its places.
+func (d *Decision) sum() {
+	d.Hook, d.Reason, d.XDPTarget, d.Target = Off, Reason{}, true, Reason{}
+	for _, p := range d.On {
+		if p.Hook == Off {
+			continue
+		}
+		if d.Hook != XDP {
+			d.Hook = p.Hook
+		}
+		d.XDPTarget = d.XDPTarget && p.XDPTarget
+		d.Target = cmp.Or(d.Target, p.Target)
+	}
+	d.XDPTarget = d.XDPTarget && d.Hook != Off
+	if len(d.On) == 1 || d.Hook == Off {
+		for _, p := range d.On {
+			d.Reason = cmp.Or(d.Reason, p.Reason)
+		}
+	}
+}
+
+// devices is what the decisions ask of the datapath, lowest ifindex first.
+func (p *plan) devices() []Device {
+	ids := p.stack.ids()
+	out := p.aboves(ids)
+	for l, s := range p.spots {
+		if s.free && s.hook == Off {
+			continue
+		}
+		d := Device{
+			Ifindex: l.Ifindex, Name: l.Name, Hook: s.hook, Labels: s.labels, Flowtable: s.flowtable,
+			Bare: !l.Ethernet, Under: p.active(l) == nil, Stack: ids[l.Name],
+		}
+		if s.free {
+			d.XDPTarget, _ = s.target()
+			// Frames that a program made and not a wire may leave their checksum to a device that XDP goes round.
+			d.PartialChecksums = !l.Physical || l.Driver == "virtio_net"
+		} else {
+			d.Hook, d.Refused = TC, true
+		}
+		out = append(out, d)
+	}
+	slices.SortFunc(out, func(a, b Device) int { return cmp.Compare(a.Ifindex, b.Ifindex) })
+	return out
 }
 
 // Mark is the conntrack mark bit that the ruleset was lowered with; 0 for labels.
@@ -170,14 +328,31 @@ func check(v View, choices Choices, ds []Decision) error {
 			return &DeviceError{name, Reason{NoDevice, fmt.Sprintf("--device %s=%s: there is no device %s", name, choices[name], name), "see `ip link`"}}
 		}
 	}
+	return honored(choices, ds)
+}
+
+// honored finds a choice that the decisions do not follow.
+func honored(choices Choices, ds []Decision) error {
 	for _, d := range ds {
-		if d.Asked && d.Hook == Off && choices[d.Name] != Off {
-			r := d.Reason
-			r.Text = fmt.Sprintf("--device %s=%s: %s", d.Name, choices[d.Name], r.Text)
-			return &DeviceError{d.Name, r}
+		c := choices[d.Name]
+		if c != "" && c != Off && d.Hook == Off {
+			return refusedChoice(d.Name, c, d.Reason)
+		}
+		for _, p := range d.On {
+			if own := choices[p.Name]; own != "" && own != Off && p.Hook == Off {
+				return refusedChoice(p.Name, own, p.Reason)
+			}
+			if c == XDP && p.Hook == Off {
+				return refusedChoice(d.Name, c, p.Reason)
+			}
 		}
 	}
 	return nil
+}
+
+func refusedChoice(name string, hook Hook, r Reason) error {
+	r.Text = fmt.Sprintf("--device %s=%s: %s", name, hook, r.Text)
+	return &DeviceError{name, r}
 }
 
 // DeviceError says that a device the user named cannot be used as asked.

@@ -47,6 +47,7 @@ type Engine struct {
 	// Owned by the goroutine of Run.
 	view      View
 	decisions []Decision
+	want      Desired // what the decisions ask for
 	applied   Desired
 	stale     bool              // the same state must be applied again
 	refused   map[uint32]Reason // where XDP failed, by ifindex
@@ -70,7 +71,7 @@ func New(cfg Config) *Engine {
 // Check tells what would be decided of this view: an error where a device that the user named cannot be used as
 // asked. It changes nothing.
 func Check(v View, choices Choices) ([]Decision, error) {
-	ds := decide(v, choices, nil)
+	ds, _ := decide(v, choices, nil)
 	return ds, check(v, choices, ds)
 }
 
@@ -128,16 +129,11 @@ func (e *Engine) start(v View) error {
 	}
 	e.reconcile(v)
 	for _, name := range slices.Sorted(maps.Keys(e.cfg.Choices)) {
-		if !slices.ContainsFunc(e.decisions, func(d Decision) bool { return d.Name == name }) {
+		if !slices.ContainsFunc(e.decisions, func(d Decision) bool { return d.Name == name || d.place(name) != nil }) {
 			e.cfg.Log.Warn("--device has no effect: no flowtable lists the device", "device", name)
 		}
 	}
-	for _, d := range e.decisions {
-		if d.Asked && d.Hook == Off && e.cfg.Choices[d.Name] != Off {
-			return &DeviceError{d.Name, d.Reason}
-		}
-	}
-	return nil
+	return honored(e.cfg.Choices, e.decisions)
 }
 
 func (e *Engine) loop(ctx context.Context) {
@@ -186,27 +182,25 @@ func (e *Engine) forget(ifindex uint32) {
 // reconcile decides and applies.
 func (e *Engine) reconcile(v View) {
 	e.view = v
-	e.decisions = decide(v, e.cfg.Choices, e.refused)
+	e.decisions, e.want = decide(v, e.cfg.Choices, e.refused)
 	e.apply()
 	e.report()
 }
 
 func (e *Engine) apply() {
-	want := desired(e.view, e.decisions)
-	if !e.stale && want.equal(e.applied) {
+	if !e.stale && e.want.equal(e.applied) {
 		return
 	}
-	refusals, err := e.cfg.Datapath.Apply(want)
+	refusals, err := e.cfg.Datapath.Apply(e.want)
 	retry := false
 	for _, r := range refusals {
 		retry = e.refuse(r) || retry
 	}
 	if retry {
 		// Where XDP failed, tc may do.
-		e.decisions = decide(e.view, e.cfg.Choices, e.refused)
-		want = desired(e.view, e.decisions)
+		e.decisions, e.want = decide(e.view, e.cfg.Choices, e.refused)
 		var more []Refusal
-		more, err = e.cfg.Datapath.Apply(want)
+		more, err = e.cfg.Datapath.Apply(e.want)
 		for _, r := range more {
 			e.refuse(r)
 		}
@@ -216,18 +210,20 @@ func (e *Engine) apply() {
 		e.problem("apply", err)
 	}
 	e.stale = err != nil
-	e.applied = want.without(refusals)
+	e.applied = e.want.without(refusals)
 	e.bumper.request("devices applied")
 }
 
 // refuse records that a device could not be attached to, and reports whether tc is worth a try there.
 func (e *Engine) refuse(r Refusal) bool {
-	i := slices.IndexFunc(e.decisions, func(d Decision) bool { return d.Name == r.Device })
-	if i < 0 {
+	i := slices.IndexFunc(e.want.Devices, func(d Device) bool { return d.Name == r.Device })
+	if i < 0 || e.want.Devices[i].Above {
 		e.problem("apply to "+r.Device, r.Err)
 		return false
 	}
-	d := &e.decisions[i]
+	if e.want.Devices[i].Refused {
+		return false // nothing is carried there; only the names of its flows are missing
+	}
 	reason := Reason{AttachFailed, fmt.Sprintf("cannot attach to %s: %v", r.Device, r.Err), "see `nft-offload status` and the kernel log"}
 	switch {
 	case r.Gone:
@@ -235,11 +231,17 @@ func (e *Engine) refuse(r Refusal) bool {
 	case r.Busy:
 		reason = Reason{XDPBusy, fmt.Sprintf("%s runs an XDP program of somebody else", r.Device), fmt.Sprintf("ip link set dev %s xdp off, or use the tc hook", r.Device)}
 	}
-	retry := r.Hook == XDP && !r.Gone && e.cfg.Choices[r.Device] != XDP
-	if retry {
-		e.refused[d.Ifindex] = reason
+	retry := r.Hook == XDP && !r.Gone
+	for i := range e.decisions {
+		d := &e.decisions[i]
+		if p := d.place(r.Device); p != nil {
+			retry = retry && !p.Asked
+			d.leave(r.Device, reason)
+		}
 	}
-	d.Hook, d.Reason = Off, reason
+	if retry {
+		e.refused[e.want.Devices[i].Ifindex] = reason
+	}
 	return retry
 }
 

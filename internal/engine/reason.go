@@ -11,21 +11,27 @@ type Code string
 
 // Why a device is not used, or not at XDP. Packages below add codes of their own that begin with "xdp-".
 const (
-	UserOff       Code = "off-by-user"
-	NoDevice      Code = "no-device"
-	NotEthernet   Code = "not-ethernet"
-	LoopbackDev   Code = "loopback"
-	BigIfindex    Code = "ifindex-too-big"
-	IsBridge      Code = "bridge"
-	IsVLAN        Code = "vlan"
-	IsBond        Code = "bond"
-	IsStacked     Code = "stacked-device"
-	IsPort        Code = "port"
-	DeviceChain   Code = "netdev-chain"
-	ForeignFilter Code = "foreign-tc-filter"
-	XDPBusy       Code = "xdp-busy"
-	AttachFailed  Code = "attach-failed"
-	TCByDefault   Code = "tc-by-default"
+	UserOff        Code = "off-by-user"
+	NoDevice       Code = "no-device"
+	NotEthernet    Code = "not-ethernet"
+	LoopbackDev    Code = "loopback"
+	BigIfindex     Code = "ifindex-too-big"
+	IsVRF          Code = "vrf"
+	IsStacked      Code = "stacked-device"
+	IsPort         Code = "port"
+	NoPort         Code = "no-port"
+	TooManyTags    Code = "too-many-tags"
+	LowerElsewhere Code = "lower-elsewhere"
+	IPsecDevice    Code = "ipsec-device"
+	ExternalTunnel Code = "external-tunnel"
+	NoRemote       Code = "no-remote"
+	DeviceChain    Code = "netdev-chain"
+	BridgeChain    Code = "bridge-chain"
+	ForeignFilter  Code = "foreign-tc-filter"
+	XDPBusy        Code = "xdp-busy"
+	AttachFailed   Code = "attach-failed"
+	TCByDefault    Code = "tc-by-default"
+	TCOnly         Code = "tc-only"
 )
 
 // Reason is why something is not possible, and what to do about it. The zero Reason: it is possible.
@@ -57,19 +63,25 @@ func Codes() []CodeInfo {
 	all := []CodeInfo{
 		{UserOff, "--device DEVICE=off"},
 		{NoDevice, "a flowtable lists a device that does not exist now; it is taken up when it appears"},
-		{NotEthernet, "the device does not carry Ethernet frames (tun, WireGuard, PPP, IP tunnels)"},
+		{NotEthernet, "the device carries neither Ethernet frames nor, as far as is known, bare IP packets"},
 		{LoopbackDev, "loopback traffic is not forwarded"},
 		{BigIfindex, "the flow table's key has 24 bits for the interface index"},
-		{IsBridge, "the device is a bridge; bridged paths are not carried yet"},
-		{IsVLAN, "the device is a VLAN; tagged paths are not carried yet"},
-		{IsBond, "the device is a bond or team; these paths are not carried yet"},
-		{IsStacked, "the device stands on another one (macvlan, tunnel, VRF); these paths are not carried"},
-		{IsPort, "the device is a port of a bridge, bond or VRF; these paths are not carried yet"},
-		{DeviceChain, "a netdev chain on the device has rules that fast packets would not pass"},
-		{ForeignFilter, "somebody else's tc filter or tcx program on the device would not see fast packets"},
+		{IsVRF, "a flowtable lists a VRF: packets are looked up on its members, which have to be listed"},
+		{IsStacked, "the device stands on another one in a way that is not carried (ipvlan, MACsec, a macvlan on a device that is used itself)"},
+		{IsPort, "the device is a port of a bond, a team or a switch, where its packets are looked up"},
+		{NoPort, "the bridge has no ports"},
+		{TooManyTags, "packets carry more than two VLAN tags"},
+		{LowerElsewhere, "the device below the VLAN is in another network namespace"},
+		{IPsecDevice, "the device stands for IPsec policies (vti, xfrm)"},
+		{ExternalTunnel, "the tunnel takes each packet's destination from its route (external)"},
+		{NoRemote, "the tunnel has no fixed remote end"},
+		{DeviceChain, "a netdev chain on the device, or on one below it, has rules that fast packets would not pass"},
+		{BridgeChain, "a chain of family bridge has rules that fast packets would not pass"},
+		{ForeignFilter, "somebody else's tc filter or tcx program on the device, or on one below it, would not see fast packets"},
 		{XDPBusy, "somebody else's XDP program is on the device; it is never replaced"},
 		{AttachFailed, "the kernel refused the program on this device"},
 		{TCByDefault, "tc is the default for this kind of device; --device DEVICE=xdp asks for XDP"},
+		{TCOnly, "XDP is not used on this kind of device"},
 	}
 	slices.SortFunc(all, func(a, b CodeInfo) int { return cmp.Compare(a.Code, b.Code) })
 	return all

@@ -58,6 +58,14 @@ type Link struct {
 	Physical   bool   // hardware is behind it
 	Master     string // bridge, bond or VRF it is a port of; empty for none
 	MasterKind string
+	// Lower is the device that a VLAN, macvlan or switch port stands on; empty for none, and where that one is in
+	// another network namespace.
+	Lower        string
+	VLAN         uint16 // its tag
+	VLANProtocol string // "802.1Q" or "802.1ad"
+	Filtering    bool   // a bridge that looks at VLAN tags
+	PointToPoint bool   // all packets go to one other end
+	External     bool   // a tunnel that takes each packet's destination from its route
 	// XDP is why native XDP may not look up frames that arrive here, XDPTarget why XDP redirects may not leave
 	// here. The zero Reason: they may.
 	XDP, XDPTarget Reason
@@ -69,16 +77,28 @@ type Link struct {
 type Device struct {
 	Ifindex uint32
 	Name    string
-	Hook    Hook // TC or XDP
+	Hook    Hook // TC or XDP; no meaning for Above
 	// XDPTarget says that XDP redirects may leave here.
 	XDPTarget bool
 	// PartialChecksums says that frames seen by XDP may carry an unfinished checksum: a program and not a wire
 	// sends them.
 	PartialChecksums bool
-	// Labels are those of the lowered flowtables that list the device.
+	// Labels are those of the lowered flowtables that list the device or one that stands on it; with Above, that list
+	// the device or one that it stands on.
 	Labels ruleset.Labels
-	// Flowtable says that a flowtable of the kernel lists the device.
+	// Flowtable says the same of flowtables of the kernel.
 	Flowtable bool
+	// Bare says that packets have no Ethernet header.
+	Bare bool
+	// Above says that nothing is attached: packets of the device are looked up on others of the list.
+	Above bool
+	// Under says that no flowtable lists the device itself, only ones that stand on it: packets that have not come in
+	// by one of those are not meant.
+	Under bool
+	// Stack is the same for all devices that stand on one another: the smallest interface index among them.
+	Stack uint32
+	// Refused says that fast packets would bypass something: they are watched, and nothing is carried.
+	Refused bool
 }
 
 // Desired is the whole state the datapath has to be in. The zero value: on no device.

@@ -22,10 +22,17 @@ type Device struct {
 	Up       bool // switched on (IFF_UP)
 	Running  bool // and has a carrier (IFF_RUNNING)
 	RxQueues uint32
-	Lower    uint32  // ifindex of the device below (vlan, macvlan) or of a veth's peer, when it is in this namespace
-	Master   *Upper  // bridge or bond this device is a port of
-	Uppers   []Upper // every device above, the master included, near ones first
-	XDP      XDPFeatures
+	Lower    uint32 // ifindex of the device below (vlan, macvlan) or of a veth's peer, when it is in this namespace
+	// PointToPoint (IFF_POINTOPOINT): all packets go to one other end. A tunnel without it asks each packet's route.
+	PointToPoint bool
+	External     bool   // a tunnel that takes each packet's destination from its route (collect_md)
+	VLAN         uint16 // tag of a VLAN device
+	VLANProtocol uint16 // its Ethertype, 0x8100 or 0x88a8
+	// VLANFiltering is of a bridge: it looks at tags, and ports differ in which they carry.
+	VLANFiltering bool
+	Master        *Upper  // bridge or bond this device is a port of
+	Uppers        []Upper // every device above, the master included, near ones first
+	XDP           XDPFeatures
 	// Programs and filters that are not ours.
 	ForeignXDP     []XDPProgram
 	ForeignFilters []Filter
@@ -44,6 +51,14 @@ type Upper struct {
 
 // Virtual reports whether no hardware is behind the device.
 func (d Device) Virtual() bool { return d.Parent == "" || d.Kind != "" }
+
+// Below is the ifindex of the device this one stands on; 0 for none, and where that is in another namespace.
+func (d Device) Below() uint32 {
+	if stacks(d.Kind) {
+		return d.Lower
+	}
+	return 0
+}
 
 // Devices reads all devices of the namespace, lowest ifindex first. A device that goes away meanwhile is left out or
 // incomplete.
@@ -90,7 +105,8 @@ func (l linkMsg) device() Device {
 	return Device{
 		Ifindex: l.ifindex, Name: l.name, ARPHRD: l.arphrd, Kind: l.kind, Parent: l.parent,
 		MAC: net.HardwareAddr(l.mac), MTU: l.mtu, Up: l.flags&unix.IFF_UP != 0, Running: l.flags&unix.IFF_RUNNING != 0,
-		RxQueues: l.rxQueues, Lower: l.lower,
+		RxQueues: l.rxQueues, Lower: l.lower, PointToPoint: l.flags&unix.IFF_POINTOPOINT != 0, External: l.external,
+		VLAN: l.vlan, VLANProtocol: l.vlanProto, VLANFiltering: l.vlanFiltering,
 	}
 }
 

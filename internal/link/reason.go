@@ -16,7 +16,6 @@ const (
 	NoNativeXDP        Code = "xdp-not-supported"
 	ForeignXDPProgram  Code = "xdp-foreign-program"
 	VLANAbove          Code = "xdp-vlan-above"
-	BridgePort         Code = "xdp-bridge-port"
 	RxVLANOn           Code = "xdp-rxvlan-on"
 	RxVLANFixed        Code = "xdp-rxvlan-fixed"
 	LROOn              Code = "xdp-lro-on"
@@ -28,7 +27,7 @@ const (
 // Codes lists every code this package may give, for documentation.
 func Codes() []Code {
 	return []Code{
-		NotEthernet, NotPhysical, NoNativeXDP, ForeignXDPProgram, VLANAbove, BridgePort, RxVLANOn, RxVLANFixed, LROOn,
+		NotEthernet, NotPhysical, NoNativeXDP, ForeignXDPProgram, VLANAbove, RxVLANOn, RxVLANFixed, LROOn,
 		TargetUnknown, TargetNotSupported, QdiscShapes,
 	}
 }
@@ -79,9 +78,6 @@ func (d Device) XDPCapable() Reason {
 		if r := d.tagsAbove(); !r.OK() {
 			return r
 		}
-	}
-	if d.Master != nil && d.Master.Kind == "bridge" {
-		return Reason{BridgePort, fmt.Sprintf("%s is a port of bridge %s", d.Name, d.Master.Name), "use the tc hook"}
 	}
 	if f := d.Features[RxVLAN]; f.On && d.Kind != "veth" {
 		text := fmt.Sprintf("%s takes VLAN tags off frames before XDP sees them", d.Name)

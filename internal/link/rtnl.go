@@ -68,6 +68,9 @@ type linkMsg struct {
 	operstate     uint8
 	parent        string // bus device ("0000:01:00.0", "virtio0"), since Linux 5.14
 	vlanFiltering bool   // of a bridge
+	vlan          uint16 // tag of a VLAN device
+	vlanProto     uint16 // and its Ethertype
+	external      bool   // of a tunnel: the destination comes with each packet (collect_md)
 	xdp           [3]uint32
 }
 
@@ -123,16 +126,48 @@ func (l *linkMsg) linkInfo(ad *netlink.AttributeDecoder) error {
 		case unix.IFLA_INFO_KIND:
 			l.kind = ad.String()
 		case unix.IFLA_INFO_DATA: // comes after the kind (rtnl_link_fill)
-			if l.kind == "bridge" {
-				ad.Nested(func(ad *netlink.AttributeDecoder) error {
-					for ad.Next() {
-						if ad.Type() == unix.IFLA_BR_VLAN_FILTERING {
-							l.vlanFiltering = ad.Uint8() != 0
-						}
-					}
-					return nil
-				})
+			ad.Nested(l.infoData)
+		}
+	}
+	return nil
+}
+
+// Attributes that say that a tunnel takes its destination from each packet's route, by kind. x/sys has not all of them
+// (include/uapi/linux/if_link.h, if_tunnel.h).
+const (
+	vxlanExternal  = 25 // IFLA_VXLAN_COLLECT_METADATA
+	geneveExternal = 6  // IFLA_GENEVE_COLLECT_METADATA
+	greExternal    = 18 // IFLA_GRE_COLLECT_METADATA
+	iptunExternal  = 19 // IFLA_IPTUN_COLLECT_METADATA
+)
+
+// infoData reads what only devices of one kind have.
+func (l *linkMsg) infoData(ad *netlink.AttributeDecoder) error {
+	for ad.Next() {
+		switch t := ad.Type(); l.kind {
+		case "bridge":
+			if t == unix.IFLA_BR_VLAN_FILTERING {
+				l.vlanFiltering = ad.Uint8() != 0
 			}
+		case "vlan":
+			switch t {
+			case unix.IFLA_VLAN_ID:
+				l.vlan = ad.Uint16()
+			case unix.IFLA_VLAN_PROTOCOL:
+				if b := ad.Bytes(); len(b) == 2 {
+					l.vlanProto = binary.BigEndian.Uint16(b)
+				}
+			}
+		case "vxlan":
+			if t == vxlanExternal {
+				l.external = ad.Uint8() != 0
+			}
+		case "geneve":
+			l.external = l.external || t == geneveExternal
+		case "gre", "gretap", "ip6gre", "ip6gretap", "erspan", "ip6erspan":
+			l.external = l.external || t == greExternal
+		case "ipip", "ip6tnl", "sit":
+			l.external = l.external || t == iptunExternal
 		}
 	}
 	return nil

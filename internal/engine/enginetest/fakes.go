@@ -273,13 +273,20 @@ func (d *Datapath) Applies() int {
 	return d.applies
 }
 
-// String prints a line for each device: "2 r0 tc".
+// String prints a line for each device: "2 r0 tc", "3 r0.10 above", "4 r2 refused".
 func (d *Datapath) String() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var b strings.Builder
 	for _, dev := range d.devices {
-		fmt.Fprintf(&b, "%d %s %s\n", dev.Ifindex, dev.Name, dev.Hook)
+		state := string(dev.Hook)
+		switch {
+		case dev.Above:
+			state = "above"
+		case dev.Refused:
+			state = "refused"
+		}
+		fmt.Fprintf(&b, "%d %s %s\n", dev.Ifindex, dev.Name, state)
 	}
 	if d.mark != 0 {
 		fmt.Fprintf(&b, "mark %#x\n", d.mark)

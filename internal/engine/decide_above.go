@@ -1,0 +1,97 @@
+package engine
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+// standing is what is known of a device that stands on devices where packets are looked up.
+type standing struct {
+	meant     bool // a flowtable lists it, or one that it stands on
+	labels    ruleset.Labels
+	flowtable bool
+	no        Reason // what one of its ways meets
+}
+
+// stand looks at all ways from a device down to free spots. The datapath knows that a packet came in by the device and
+// that it was looked up at the end of a way, not which way it went: one that is not free rules out the device.
+func (p *plan) stand(l *Link) standing {
+	var s standing
+	for _, w := range p.stack.ways(l) {
+		if spot := p.spots[w.at]; spot == nil || !spot.free || !w.no.OK() {
+			continue // nothing is looked up there
+		}
+		if no := p.met(w); !no.OK() {
+			s.no = no
+		}
+		for _, o := range append(slices.Clone(w.over), w.at) {
+			if d := p.active(o); d != nil {
+				s.meant = true
+				s.labels = s.labels.Union(d.labels)
+				s.flowtable = s.flowtable || d.Real
+			}
+		}
+	}
+	return s
+}
+
+// upperDevices are those above free spots, lowest ifindex first.
+func (p *plan) upperDevices() []*Link {
+	set := map[*Link]bool{}
+	for l, s := range p.spots {
+		if s.free {
+			for _, u := range p.stack.uppers(l) {
+				set[u] = true
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(set), func(a, b *Link) int { return int(a.Ifindex) - int(b.Ifindex) })
+}
+
+// withhold finds listed devices that stay off because one of their ways is not free and ends where others are, and
+// reports whether there was a new one.
+func (p *plan) withhold() bool {
+	found := false
+	for _, u := range p.upperDevices() {
+		if d := p.active(u); d == nil || d.Hook == Off {
+			continue
+		}
+		if s := p.stand(u); !s.no.OK() {
+			p.withheld[u] = s.no
+			found = true
+		}
+	}
+	return found
+}
+
+// aboves are the records of devices above spots, and what status has to say of those that have none.
+func (p *plan) aboves(ids map[string]uint32) []Device {
+	var out []Device
+	for _, u := range p.upperDevices() {
+		s := p.stand(u)
+		switch {
+		case !s.meant:
+		case !s.no.OK():
+			p.tell(u, s.no)
+		default:
+			out = append(out, Device{
+				Ifindex: u.Ifindex, Name: u.Name, Hook: TC, Above: true, Labels: s.labels, Flowtable: s.flowtable, Stack: ids[u.Name],
+			})
+		}
+	}
+	return out
+}
+
+// tell adds a device to the decisions about those that it stands on. Its own decision, if it has one, says so already.
+func (p *plan) tell(u *Link, r Reason) {
+	if p.active(u) != nil {
+		return
+	}
+	for _, b := range reach(u, p.stack.below) {
+		if d := p.active(b); d != nil {
+			d.Slow = append(d.Slow, SlowDevice{u.Name, r})
+		}
+	}
+}

@@ -1,0 +1,4 @@
+package engine
+
+// Decide is decide without earlier failures.
+func Decide(v View, choices Choices) ([]Decision, Desired) { return decide(v, choices, nil) }

@@ -1,0 +1,32 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+// hooked names what somebody hung on a device that fast packets would not pass. The advice says how to go without.
+func hooked(l *Link, r ruleset.Ruleset) Reason {
+	if len(l.Filters) > 0 {
+		return Reason{ForeignFilter, fmt.Sprintf("fast packets would not pass the %s on %s", l.Filters[0], l.Name), "remove it, or keep the device off with --device " + l.Name + "=off"}
+	}
+	if cs := r.Ingress(l.Name); len(cs) > 0 {
+		c := cs[0]
+		return Reason{DeviceChain, fmt.Sprintf("fast packets would not pass the %s chain %s %s %s on %s", c.Hook, c.Family, c.Table, c.Name, l.Name), "remove the chain or its rules"}
+	}
+	if l.Kind == kindBridge {
+		if i := slices.IndexFunc(r.Bridge(), func(c ruleset.Chain) bool { return c.Hook != "forward" }); i >= 0 {
+			// Packets that are routed never pass a bridge's forward hook.
+			c := r.Bridge()[i]
+			return Reason{BridgeChain, fmt.Sprintf("fast packets would not pass the %s chain %s %s %s of the bridge %s", c.Hook, c.Family, c.Table, c.Name, l.Name), "remove the chain or its rules"}
+		}
+	}
+	return Reason{}
+}
+
+// bypass reports whether the reason is something that slow packets pass and fast ones would not.
+func bypass(r Reason) bool {
+	return r.Code == ForeignFilter || r.Code == DeviceChain || r.Code == BridgeChain
+}

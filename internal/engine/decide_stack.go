@@ -1,0 +1,157 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Kinds of devices that only stand on others: packets pass them on the way to and from a device where they can be
+// looked up. (IFLA_INFO_KIND, include/net/rtnetlink.h: rtnl_link_ops.kind)
+const (
+	kindVLAN   = "vlan"
+	kindBridge = "bridge"
+	kindVRF    = "vrf"
+)
+
+// maxTags is the number of VLAN tags an entry can carry, as NF_FLOW_TABLE_ENCAP_MAX (include/net/netfilter/nf_flow_table.h).
+const maxTags = 2
+
+// Tag is a VLAN tag.
+type Tag struct {
+	Protocol string `json:"protocol"` // "802.1Q" or "802.1ad"
+	ID       uint16 `json:"id"`
+}
+
+// stack is the devices of one reading and what stands on what.
+type stack struct {
+	links []Link // lowest ifindex first
+	named map[string]*Link
+	above map[string][]*Link // directly above the named one
+	ports map[string][]*Link // of the named bridge, bond or VRF
+}
+
+func newStack(links []Link) *stack {
+	s := &stack{links: slices.Clone(links), named: map[string]*Link{}, above: map[string][]*Link{}, ports: map[string][]*Link{}}
+	slices.SortFunc(s.links, func(a, b Link) int { return int(a.Ifindex) - int(b.Ifindex) })
+	for i := range s.links {
+		s.named[s.links[i].Name] = &s.links[i]
+	}
+	for i := range s.links {
+		l := &s.links[i]
+		if l.Lower != "" {
+			s.above[l.Lower] = append(s.above[l.Lower], l)
+		}
+		if m := s.named[l.Master]; m != nil {
+			s.above[l.Name] = append(s.above[l.Name], m)
+			s.ports[m.Name] = append(s.ports[m.Name], l)
+		}
+	}
+	return s
+}
+
+// below are the devices directly below one.
+func (s *stack) below(l *Link) []*Link {
+	if lower := s.named[l.Lower]; lower != nil {
+		return append([]*Link{lower}, s.ports[l.Name]...)
+	}
+	return s.ports[l.Name]
+}
+
+// reach collects everything that next leads to from a device, itself left out.
+func reach(from *Link, next func(*Link) []*Link) []*Link {
+	seen := map[*Link]bool{from: true}
+	var out []*Link
+	for todo := []*Link{from}; len(todo) > 0; todo = todo[1:] {
+		for _, l := range next(todo[0]) {
+			if !seen[l] {
+				seen[l] = true
+				out = append(out, l)
+				todo = append(todo, l)
+			}
+		}
+	}
+	return out
+}
+
+// passes reports whether packets only pass the device on their way to one where they are looked up.
+func passes(l *Link) bool { return l.Kind == kindVLAN || l.Kind == kindBridge || l.Kind == kindVRF }
+
+// uppers are the devices above one whose packets are looked up on it: through VLANs, bridges and VRFs, of which each
+// may stand on the next.
+func (s *stack) uppers(l *Link) []*Link {
+	return reach(l, func(l *Link) []*Link {
+		return slices.DeleteFunc(slices.Clone(s.above[l.Name]), func(u *Link) bool { return !passes(u) })
+	})
+}
+
+// ids numbers the devices that stand on one another: all of them have the smallest ifindex among them.
+func (s *stack) ids() map[string]uint32 {
+	ids := map[string]uint32{}
+	for i := range s.links { // lowest ifindex first
+		l := &s.links[i]
+		if ids[l.Name] != 0 {
+			continue
+		}
+		ids[l.Name] = l.Ifindex
+		for _, o := range reach(l, func(l *Link) []*Link { return append(slices.Clone(s.below(l)), s.above[l.Name]...) }) {
+			ids[o.Name] = l.Ifindex
+		}
+	}
+	return ids
+}
+
+// way is one way from a device down to one where its packets can be looked up.
+type way struct {
+	at   *Link   // where it ends
+	over []*Link // the devices above at that it passes, the topmost first; none for a device that is looked up on itself
+	tags []Tag   // that packets carry at the end of it, the outermost first, as far as that is known
+	no   Reason  // why it does not lead to a device where packets can be looked up
+}
+
+// ways are all the ways down from a device: one for each port of a bridge.
+func (s *stack) ways(from *Link) []way { return s.down(way{at: from}, 0) }
+
+// down goes on from the end of a way; depth is the number of VLAN devices on it.
+func (s *stack) down(w way, depth int) []way {
+	l := w.at
+	if !passes(l) {
+		w.no = s.unfit(l)
+		return []way{w}
+	}
+	if len(w.over) >= len(s.links) { // a circle: the reading is not of one moment
+		w.no = Reason{IsStacked, fmt.Sprintf("%s stands on itself", l.Name), ""}
+		return []way{w}
+	}
+	if l.Kind == kindVLAN {
+		depth++
+	}
+	switch below := s.below(l); {
+	case l.Kind == kindVLAN && depth > maxTags:
+		w.no = Reason{TooManyTags, fmt.Sprintf("packets of %s carry more than %d VLAN tags below it", from(w), maxTags), "flows through it stay on the slow path"}
+		return []way{w}
+	case len(below) == 0 && l.Kind == kindVLAN:
+		w.no = Reason{LowerElsewhere, fmt.Sprintf("the device below %s is in another network namespace", l.Name), "flows through it stay on the slow path"}
+		return []way{w}
+	default:
+		var out []way
+		for _, b := range below {
+			next := way{at: b, over: append(slices.Clone(w.over), l), tags: w.tags}
+			switch {
+			case l.Kind == kindVLAN:
+				next.tags = append([]Tag{{l.VLANProtocol, l.VLAN}}, w.tags...)
+			case l.Filtering:
+				next.tags = nil // each port has its own way with each tag
+			}
+			out = append(out, s.down(next, depth)...)
+		}
+		return out
+	}
+}
+
+// from names the device a way begins at.
+func from(w way) string {
+	if len(w.over) > 0 {
+		return w.over[0].Name
+	}
+	return w.at.Name
+}

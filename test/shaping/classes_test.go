@@ -1,0 +1,93 @@
+package shaping
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/testkit"
+)
+
+// twoClasses is htb with a class for voice, one for bulk and one for the rest; nothing is dropped at the rates here.
+const twoClasses = `
+qdisc add dev r1 root handle 1: htb default 30
+class add dev r1 parent 1: classid 1:1 htb rate 100mbit quantum 1514
+class add dev r1 parent 1:1 classid 1:10 htb rate 20mbit ceil 100mbit prio 0 quantum 1514
+class add dev r1 parent 1:1 classid 1:20 htb rate 70mbit ceil 100mbit prio 1 quantum 1514
+class add dev r1 parent 1:1 classid 1:30 htb rate 10mbit ceil 100mbit prio 2 quantum 1514
+`
+
+// classifier is one way to say which class a packet belongs to.
+type classifier struct {
+	name     string
+	classify string // rules in front of `flow add`
+	late     string // rules of a postrouting chain
+	tc       string // filters of the qdisc
+}
+
+// markFilter is a classic BPF program for the bpf classifier: mark m (SKF_AD_OFF + SKF_AD_MARK) is a match.
+const markFilter = `filter add dev r1 parent 1: protocol all pref %d bpf bytecode "4,32 0 0 4294963220,21 0 1 %d,6 0 0 4294967295,6 0 0 0" classid %s`
+
+func classifiers() []classifier {
+	priorities := fmt.Sprintf("\t\toifname r1 udp dport %d meta priority set 1:10\n\t\toifname r1 udp dport %d meta priority set 1:20", voicePort, bulkPort)
+	marks := fmt.Sprintf("\t\toifname r1 udp dport %d meta mark set 7\n\t\toifname r1 udp dport %d meta mark set 8", voicePort, bulkPort)
+	byMark := fmt.Sprintf(markFilter+"\n"+markFilter, 1, 7, "1:10", 2, 8, "1:20")
+	return []classifier{
+		{name: "priority, forward", classify: priorities},
+		{name: "priority, postrouting", late: priorities},
+		{name: "mark, forward", classify: marks, tc: byMark},
+		{name: "mark, postrouting", late: marks, tc: byMark},
+		{name: "ports", tc: fmt.Sprintf(`
+filter add dev r1 parent 1: protocol ip pref 1 u32 match ip protocol 17 0xff match ip dport %d 0xffff classid 1:10
+filter add dev r1 parent 1: protocol ip pref 2 u32 match ip protocol 17 0xff match ip dport %d 0xffff classid 1:20
+filter add dev r1 parent 1: protocol ipv6 pref 3 u32 match ip6 protocol 17 0xff match ip6 dport %[1]d 0xffff classid 1:10
+filter add dev r1 parent 1: protocol ipv6 pref 4 u32 match ip6 protocol 17 0xff match ip6 dport %[2]d 0xffff classid 1:20
+`, voicePort, bulkPort)},
+	}
+}
+
+// TestFlowsStayInTheirClasses: every packet of two flows is counted in the class that the rules give it, slow or fast.
+func TestFlowsStayInTheirClasses(t *testing.T) {
+	for _, hook := range []engine.Hook{engine.TC, engine.XDP} {
+		for _, c := range classifiers() {
+			t.Run(string(hook)+"/"+c.name, func(t *testing.T) {
+				t.Parallel()
+				r := shaped(t, options{
+					RouterOptions: testkit.RouterOptions{XDP: hook == engine.XDP, NoChecksumOffload: true},
+					tc:            twoClasses + c.tc, classify: c.classify,
+				})
+				if c.late != "" {
+					r.Router.NFTables("table inet late {\n chain c {\n type filter hook postrouting priority mangle; policy accept;\n" + c.late + "\n }\n}\n")
+				}
+				d := start(t, r, hook)
+				before := classes(t, r)
+				var sent [2]uint64
+				for _, six := range []bool{false, true} {
+					for i, port := range []uint16{voicePort, bulkPort} {
+						udp := testkit.OpenUDP(t, r.Path(six, port), testkit.UDPOptions{Size: 200})
+						settled(t, d, udp)
+						established := d.Status()
+						if err := udp.Exchange(1000, 2000, time.Second).Whole(); err != nil {
+							t.Errorf("port %d, six=%v: %v", port, six, err)
+						}
+						if s := share(established, d.Status()); s < minShare {
+							t.Errorf("port %d, six=%v: %.1f %% of the packets were fast: %+v", port, six, 100*s, d.Status().Stats)
+						}
+						sent[i] += udp.Stats().Sent
+						udp.Close()
+					}
+				}
+				after := classes(t, r)
+				for i, class := range []string{"1:10", "1:20"} {
+					if got := after[class].since(before[class]).Packets; got != sent[i] {
+						t.Errorf("class %s has %d packets of the %d sent: %v", class, got, sent[i], after)
+					}
+				}
+				if got := after["1:30"].since(before["1:30"]).Packets; got > others {
+					t.Errorf("the default class has %d packets: %v", got, after)
+				}
+			})
+		}
+	}
+}

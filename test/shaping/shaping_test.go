@@ -1,0 +1,207 @@
+// Package shaping sends real flows through routers whose egress device limits their rate, and compares the fast path
+// with the slow one: rate, class, and the qdisc's own counters.
+package shaping
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/testkit"
+	"github.com/nft-offload/nft-offload/internal/testkit/daemon"
+)
+
+// Where servers listen: the rules put each into a class of its own.
+const (
+	voicePort = 5004
+	bulkPort  = 5005
+)
+
+// ruleset hands established flows over.
+func (o options) ruleset() string {
+	return `flush ruleset
+table inet filter {
+	flowtable f1 {
+		hook ingress priority 0
+		devices = { r0, r1 }
+	}
+` + o.tables + `
+	chain classify {
+		type filter hook forward priority mangle; policy accept;
+` + o.classify + `
+	}
+	chain forward {
+		type filter hook forward priority filter; policy drop;
+		meta l4proto { tcp, udp } ct state established flow add @f1
+		ct state established,related accept
+		ct state new accept
+	}
+}
+table inet nat {
+	chain postrouting {
+		type nat hook postrouting priority srcnat; policy accept;
+		oifname r1 masquerade
+	}
+}
+`
+}
+
+// options say what stands on the router.
+type options struct {
+	testkit.RouterOptions
+	tc       string // commands of tc(8) that shape r1, one a line
+	classify string // rules of a forward chain in front of the one with `flow add`
+	tables   string // sets and maps that they look into
+	// kernelFlowtable leaves `flow add` to the kernel where it has flowtables; else the ruleset is lowered.
+	kernelFlowtable bool
+}
+
+// shaped is the topology, its r1 shaped and its ruleset loaded.
+func shaped(t *testing.T, o options) *testkit.Router {
+	t.Helper()
+	testkit.Need(t, testkit.Netns, testkit.BPF, testkit.NFT, testkit.Tc)
+	// No neighbour discovery: what the qdisc counts is what the test sends.
+	o.PermanentNeighbours = true
+	r := testkit.NewRouter(t, o.RouterOptions)
+	script(t, r, o.tc)
+	load(t, r, o.ruleset(), o.kernelFlowtable)
+	return r
+}
+
+// script runs commands of tc(8) on the router.
+func script(t *testing.T, r *testkit.Router, commands string) {
+	t.Helper()
+	if out, err := r.Router.Pipe(commands, "tc", "-batch", "-"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+func load(t *testing.T, r *testkit.Router, text string, kernelFlowtable bool) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "ruleset.nft")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"load", file}
+	if !kernelFlowtable {
+		args = append(args, "--lower")
+	}
+	if out, err := daemon.Command(t, r.Router, args...); err != nil {
+		t.Fatalf("load: %v\n%s", err, out)
+	}
+}
+
+// start runs the daemon with both devices at the hook.
+func start(t *testing.T, r *testkit.Router, hook engine.Hook) *daemon.Daemon {
+	t.Helper()
+	return daemon.Start(t, r.Router, "--device=r0="+string(hook), "--device=r1="+string(hook))
+}
+
+// counters are what a qdisc or a class has let through, and dropped.
+type counters struct {
+	Bytes   uint64 `json:"bytes"` // of frames, without their check sequence
+	Packets uint64 `json:"packets"`
+	Drops   uint64 `json:"drops"`
+}
+
+func (c counters) since(e counters) counters {
+	return counters{c.Bytes - e.Bytes, c.Packets - e.Packets, c.Drops - e.Drops}
+}
+
+// qdisc is one as tc(8) shows it.
+type qdisc struct {
+	Kind   string `json:"kind"`
+	Root   bool   `json:"root"`
+	Handle string `json:"handle"`
+	counters
+	Tins []struct { // of cake
+		Sent uint64 `json:"sent_packets"`
+	} `json:"tins"`
+}
+
+func qdiscs(t *testing.T, ns *testkit.NS, dev string) []qdisc {
+	t.Helper()
+	var all []qdisc
+	if err := json.Unmarshal([]byte(ns.Run("tc", "-s", "-j", "qdisc", "show", "dev", dev)), &all); err != nil {
+		t.Fatalf("qdiscs of %s: %v", dev, err)
+	}
+	return all
+}
+
+// root is r1's root qdisc.
+func root(t *testing.T, r *testkit.Router) qdisc {
+	t.Helper()
+	for _, q := range qdiscs(t, r.Router, r.R1.Name) {
+		if q.Root {
+			return q
+		}
+	}
+	t.Fatal("r1 has no root qdisc")
+	return qdisc{}
+}
+
+// classes are the counters of r1's classes, by "MAJOR:MINOR". The tc(8) of Debian 12 has no JSON for classes.
+func classes(t *testing.T, r *testkit.Router) map[string]counters {
+	t.Helper()
+	out := map[string]counters{}
+	err := r.Router.Do(func() error {
+		l, err := netlink.LinkByName(r.R1.Name)
+		if err != nil {
+			return err
+		}
+		cs, err := netlink.ClassList(l, 0)
+		if err != nil {
+			return fmt.Errorf("list classes: %w", err)
+		}
+		for _, c := range cs {
+			a := c.Attrs()
+			if a.Statistics == nil {
+				continue
+			}
+			major, minor := netlink.MajorMinor(a.Handle)
+			out[fmt.Sprintf("%x:%x", major, minor)] = counters{
+				Bytes: a.Statistics.Basic.Bytes, Packets: uint64(a.Statistics.Basic.Packets), Drops: uint64(a.Statistics.Queue.Drops),
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// others is how many packets hosts and routers send of themselves during a test: multicast listener reports.
+const others = 20
+
+// share is how much of the packets between two readings was fast, 0 to 1.
+func share(before, after engine.Status) float64 {
+	fast := after.Stats.FastPackets().Packets - before.Stats.FastPackets().Packets
+	slow := after.Stats.Slow.Packets - before.Stats.Slow.Packets
+	return float64(fast) / float64(max(fast+slow, 1))
+}
+
+// minShare is the least that must be fast of an established flow.
+const minShare = 0.95
+
+// settled sends a flow's datagrams until they are fast.
+func settled(t *testing.T, d *daemon.Daemon, udp *testkit.UDPFlow) {
+	t.Helper()
+	const some = 100
+	testkit.MustAwait(t, 20*time.Second, func() error {
+		before := d.Status()
+		if err := udp.Exchange(some, 1000, time.Second).Whole(); err != nil {
+			return err
+		}
+		if s := share(before, d.Status()); s < minShare {
+			return fmt.Errorf("%.1f %% of the flow's packets are fast: %+v", 100*s, d.Status().Stats)
+		}
+		return nil
+	})
+}
