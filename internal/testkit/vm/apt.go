@@ -14,22 +14,29 @@ const (
 	debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg" // in package debian-archive-keyring
 )
 
-// downloadPackage downloads the kernel package of the suite into dir and returns its path. apt works on lists, caches and
-// sources of its own below dir; the proxy and other settings of the machine's apt stay in force.
-func downloadPackage(ctx context.Context, k Kernel, dir string) (string, error) {
+// archive is apt on lists, caches and sources of its own below a directory, for one suite of Debian; the proxy and other
+// settings of the machine's apt stay in force.
+type archive struct {
+	suite string
+	dir   string
+	opts  []string
+}
+
+// openArchive reads the lists of the suite's packages.
+func openArchive(ctx context.Context, suite, dir string) (*archive, error) {
 	if _, err := os.Stat(debianKeyring); err != nil {
-		return "", fmt.Errorf("trust Debian's archive: %w", err)
+		return nil, fmt.Errorf("trust Debian's archive: %w", err)
 	}
-	source := fmt.Sprintf("deb [arch=amd64 signed-by=%s] %s %s main\n", debianKeyring, mirror(ctx), k.Suite)
+	source := fmt.Sprintf("deb [arch=amd64 signed-by=%s] %s %s main\n", debianKeyring, mirror(ctx), suite)
 	if err := os.WriteFile(filepath.Join(dir, "sources.list"), []byte(source), 0o644); err != nil {
-		return "", err
+		return nil, err
 	}
 	for _, d := range []string{"state/lists/partial", "cache/archives/partial"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			return "", err
+			return nil, err
 		}
 	}
-	opts := []string{
+	a := &archive{suite: suite, dir: dir, opts: []string{
 		"-q",
 		"-o", "Dir::State=" + filepath.Join(dir, "state"),
 		"-o", "Dir::State::lists=" + filepath.Join(dir, "state/lists"),
@@ -41,29 +48,39 @@ func downloadPackage(ctx context.Context, k Kernel, dir string) (string, error) 
 		"-o", "APT::Sandbox::User=root", // user _apt cannot write below the cache directory
 		"-o", "Acquire::Languages=none",
 		"-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
+	}}
+	_, err := a.apt(ctx, "apt-get", "update")
+	return a, err
+}
+
+func (a *archive) apt(ctx context.Context, tool string, args ...string) (string, error) {
+	return output(ctx, a.dir, tool, append(slices.Clip(a.opts), args...)...)
+}
+
+// unpack downloads the packages and unpacks them all into the directory, without running anything of theirs.
+func (a *archive) unpack(ctx context.Context, to string, packages ...string) error {
+	if _, err := a.apt(ctx, "apt-get", append([]string{"download"}, packages...)...); err != nil {
+		return err
 	}
-	apt := func(tool string, args ...string) (string, error) {
-		return output(ctx, dir, tool, append(slices.Clip(opts), args...)...)
+	debs, err := filepath.Glob(filepath.Join(a.dir, "*.deb"))
+	if err != nil || len(debs) != len(packages) {
+		return fmt.Errorf("download %s: want %d files, have %d", strings.Join(packages, " "), len(packages), len(debs))
 	}
-	if _, err := apt("apt-get", "update"); err != nil {
-		return "", err
+	for _, deb := range debs {
+		if _, err := output(ctx, a.dir, "dpkg", "-x", deb, to); err != nil {
+			return err
+		}
 	}
-	deps, err := apt("apt-cache", "depends", "linux-image-amd64")
+	return nil
+}
+
+// image returns the name of the package that holds the suite's kernel.
+func (a *archive) image(ctx context.Context, k Kernel) (string, error) {
+	deps, err := a.apt(ctx, "apt-cache", "depends", "linux-image-amd64")
 	if err != nil {
 		return "", err
 	}
-	pkg, err := imagePackage(deps, k)
-	if err != nil {
-		return "", err
-	}
-	if _, err := apt("apt-get", "download", pkg); err != nil {
-		return "", err
-	}
-	debs, err := filepath.Glob(filepath.Join(dir, "*.deb"))
-	if err != nil || len(debs) != 1 {
-		return "", fmt.Errorf("download %s: want one package, have %d", pkg, len(debs))
-	}
-	return debs[0], nil
+	return imagePackage(deps, k)
 }
 
 // imagePackage finds the versioned package in what `apt-cache depends linux-image-amd64` prints.

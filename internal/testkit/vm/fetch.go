@@ -55,12 +55,16 @@ func download(ctx context.Context, k Kernel, dir string) (release []byte, err er
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
-	deb, err := downloadPackage(ctx, k, tmp)
+	a, err := openArchive(ctx, k.Suite, tmp)
+	if err != nil {
+		return nil, err
+	}
+	pkg, err := a.image(ctx, k)
 	if err != nil {
 		return nil, err
 	}
 	tree, img := filepath.Join(tmp, "tree"), filepath.Join(tmp, "image")
-	if _, err := output(ctx, tmp, "dpkg", "-x", deb, tree); err != nil {
+	if err := a.unpack(ctx, tree, pkg); err != nil {
 		return nil, err
 	}
 	release, err = arrange(tree, img)

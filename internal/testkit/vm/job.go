@@ -25,6 +25,7 @@ type Job struct {
 	Commands []Command
 	Env      map[string]string // for every command
 	Modules  []string          // loaded before the first command, as modprobe knows them
+	Trees    []string          // directories of the host whose files the guest has at / too, where it has none
 	MemoryMB int               // 2048 by default
 	Log      io.Writer         // gets the guest's output as it arrives; may be nil
 }
@@ -71,6 +72,9 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 	maps.Copy(env, j.Env)
 	for _, k := range slices.Sorted(maps.Keys(env)) {
 		fmt.Fprintf(&b, "export %s=%s\n", k, quote(env[k]))
+	}
+	for _, tree := range j.Trees {
+		fmt.Fprintf(&b, "tar -C %s -c . | tar -C / -x --skip-old-files --keep-directory-symlink --no-overwrite-dir\n", quote(tree))
 	}
 	b.WriteString("ip link set lo up\n")
 	// nf_conntrack first and always: its kfuncs are found when a program loads, not when it runs.

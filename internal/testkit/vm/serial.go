@@ -5,20 +5,23 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 )
 
 // CommandResult is how one command of a job ended.
 type CommandResult struct {
 	Name   string
-	Status int    // exit status; 124 when it ran out of time, 128 plus the signal when one ended it, -1 when the guest died
-	Output string // standard output and error as they came
+	Status int           // exit status; 124 when it ran out of time, 128 plus the signal when one ended it, -1 when the guest died
+	Output string        // standard output and error as they came
+	Took   time.Duration // of host time
 }
 
 // reader takes the frames of a job apart while they arrive.
 type reader struct {
 	job     Job
 	results []CommandResult
-	open    bool // inside a command's frame
+	open    bool      // inside a command's frame
+	begun   time.Time // the open frame
 	done    bool
 	output  strings.Builder // of the open frame
 	before  strings.Builder // what came outside of all frames: the preparation's own complaints
@@ -58,7 +61,7 @@ func (r *reader) line(line string) error {
 			return fmt.Errorf("read serial line: unexpected frame %q", line)
 		}
 		r.results = append(r.results, CommandResult{Name: r.job.Commands[index].Name})
-		r.open, r.blank = true, false
+		r.open, r.blank, r.begun = true, false, time.Now()
 		return nil
 	case strings.HasPrefix(line, frameEnd+" "):
 		if _, err := fmt.Sscanf(line, frameEnd+" %d %d", &index, &status); err != nil || !r.open || index != len(r.results)-1 {
@@ -83,7 +86,7 @@ func (r *reader) line(line string) error {
 
 func (r *reader) close(status int) {
 	last := &r.results[len(r.results)-1]
-	last.Status, last.Output = status, r.output.String()
+	last.Status, last.Output, last.Took = status, r.output.String(), time.Since(r.begun)
 	r.output.Reset()
 	r.open, r.blank = false, false
 }

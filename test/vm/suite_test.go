@@ -1,0 +1,66 @@
+// Package vm_test runs the product under Debian's kernels, which have what the build machine's may lack: one boot a kernel
+// runs all groups of suite, and what they prove is docs/matrix.md.
+package vm_test
+
+import (
+	"time"
+
+	"github.com/nft-offload/nft-offload/internal/testkit/vm"
+)
+
+const module = "github.com/nft-offload/nft-offload"
+
+// suite is everything that runs under each kernel. A test package joins as a group; a test of its own kernel features is a
+// file with the build tag "guest".
+func suite() vm.Suite {
+	return vm.Suite{
+		// kfuncs of a module are only there when it is loaded; other modules load by themselves.
+		Modules: []string{"nf_conntrack", "nf_flow_table", "nft_flow_offload", "veth", "nfnetlink_queue", "nft_queue"},
+		Groups: []vm.Group{
+			{Name: "smoke", Script: flowtable},
+			{
+				// The program as a user has it, on the kernel's own flowtable.
+				Name: "router example", Package: module + "/test/flows", Timeout: 3 * time.Minute,
+				Tests: []string{"TestRouterExampleOnARealFlowtable"},
+			},
+			{
+				// The datapath against the kernel, byte for byte, and on top of the kernel's own flowtable.
+				Name: "oracle", Package: module + "/test/oracle", Timeout: 4 * time.Minute,
+				Tests: []string{
+					"TestSameBytesAsKernel/(tc|xdp)/dnat.masquerade", "TestRealFlowtable$", "TestRealFlowtableChange/ruleset",
+					"TestPacketsHeld", "TestFlowThroughVLAN", "TestFlowOutOfIPsec",
+				},
+			},
+		},
+	}
+}
+
+// flowtable is what the tests under these kernels rest on: BTF, a real flowtable, and modules that load by themselves.
+const flowtable = `
+test -s /sys/kernel/btf/vmlinux
+ip netns add smoke
+ip -n smoke link add a0 type veth peer name a1
+ip -n smoke link add b0 type veth peer name b1
+ip netns exec smoke nft -f - <<'NFT'
+table inet filter {
+	flowtable f1 {
+		hook ingress priority 0
+		devices = { a0, b0 }
+	}
+	chain forward {
+		type filter hook forward priority filter; policy drop;
+		meta l4proto { tcp, udp } ct state established flow add @f1
+		ct state established,related accept
+	}
+	chain postrouting {
+		type nat hook postrouting priority srcnat; policy accept;
+		oifname "b0" masquerade
+	}
+}
+NFT
+ip netns exec smoke nft list flowtables | grep -F 'devices = { a0, b0 }'
+ip netns exec smoke tc qdisc add dev a0 clsact
+ip netns exec smoke tc -s qdisc show dev a0
+for m in nft_masq nft_ct; do grep "^$m " /proc/modules; done
+ip netns del smoke
+`
