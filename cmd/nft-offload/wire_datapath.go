@@ -98,7 +98,7 @@ func (f *fastPath) Apply(desired engine.Desired) ([]engine.Refusal, error) {
 		want = append(want, datapath.Device{
 			Ifindex: d.Ifindex, Name: d.Name, Hook: datapathHook(d.Hook), XDPTarget: d.XDPTarget,
 			PartialChecksums: d.PartialChecksums, Labels: d.Labels, Flowtable: d.Flowtable, Bare: d.Bare, Above: d.Above,
-			Stack: d.Stack, Refused: d.Refused, Under: d.Under,
+			Stack: d.Stack, Refused: d.Refused, Under: d.Under, Floods: datapathFloods(d.Floods),
 		})
 	}
 	var refusals []engine.Refusal
@@ -115,6 +115,17 @@ func (f *fastPath) Apply(desired engine.Desired) ([]engine.Refusal, error) {
 		})
 	}
 	return refusals, errors.Join(others...)
+}
+
+func datapathFloods(f engine.Floods) datapath.Floods {
+	switch f {
+	case engine.FloodsNot:
+		return datapath.FloodsNot
+	case engine.FloodsSeen:
+		return datapath.FloodsSeen
+	default:
+		return datapath.FloodsUnseen
+	}
 }
 
 // flatten returns the parts of a joined error.

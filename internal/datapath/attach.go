@@ -48,11 +48,26 @@ func (d *Datapath) Apply(devices []Device) error {
 		}
 		want[dev.Ifindex] = true
 	}
+	if len(errs) > 0 {
+		errs = append(errs, d.distrust(devices, want))
+	}
 	gone, err := d.retain(want)
 	errs = append(errs, err)
 	if gone {
 		// Entries that lead to a device we left lose their lease.
 		errs = append(errs, d.Bump())
+	}
+	return errors.Join(errs...)
+}
+
+// distrust makes bridge ports wary of copies after some device was left out: it may be a port as well.
+func (d *Datapath) distrust(devices []Device, on map[uint32]bool) error {
+	var errs []error
+	for _, dev := range devices {
+		if on[dev.Ifindex] && dev.Floods == FloodsSeen {
+			dev.Floods = FloodsUnseen
+			errs = append(errs, d.applyDevice(dev))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -85,7 +100,7 @@ func (d *Datapath) applyDevice(dev Device) error {
 	rec := nfoDevice{
 		Labels: dev.Labels, Hook: uint8(dev.Hook), XdpTarget: uint8(flag(dev.XDPTarget)),
 		Flowtable: uint8(flag(dev.Flowtable)), Present: 1,
-		Bare: uint8(flag(dev.Bare)), Refused: uint8(flag(dev.Refused)), Stack: dev.Stack,
+		Bare: uint8(flag(dev.Bare)), Refused: uint8(flag(dev.Refused)), Under: uint8(flag(dev.Under)), Stack: dev.Stack,
 	}
 	if err := d.record(dev.Ifindex).Put(dev.Ifindex, &rec); err != nil {
 		return fmt.Errorf("record device %s: %w", dev.Name, err)

@@ -69,7 +69,8 @@ type nfoDevice struct {
 	Present   uint8
 	Bare      uint8
 	Refused   uint8
-	Pad       [2]uint8
+	Under     uint8
+	Pad       uint8
 	Stack     uint32
 	Pad2      uint32
 }

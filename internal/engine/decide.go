@@ -292,7 +292,7 @@ func (p *plan) devices() []Device {
 		}
 		d := Device{
 			Ifindex: l.Ifindex, Name: l.Name, Hook: s.hook, Labels: s.labels, Flowtable: s.flowtable,
-			Bare: !l.Ethernet, Under: p.active(l) == nil, Stack: ids[l.Name],
+			Bare: !l.Ethernet, Under: p.active(l) == nil, Stack: ids[l.Name], Floods: p.floods(l),
 		}
 		if s.free {
 			d.XDPTarget, _ = s.target()

@@ -97,6 +97,8 @@ type Device struct {
 	Under bool
 	// Stack is the same for all devices that stand on one another: the smallest interface index among them.
 	Stack uint32
+	// Floods says whether what leaves here may be one of several copies.
+	Floods Floods
 	// Refused says that fast packets would bypass something: they are watched, and nothing is carried.
 	Refused bool
 }

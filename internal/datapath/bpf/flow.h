@@ -141,7 +141,8 @@ struct device {
 	__u8 present; /* an array has all its elements */
 	__u8 bare;    /* packets have no Ethernet header here */
 	__u8 refused; /* no flow may go through here */
-	__u8 pad[2];
+	__u8 under;   /* only flows that came in by a device above are meant */
+	__u8 pad;
 	__u32 stack; /* the same for devices that stand on one another */
 	__u32 pad2;
 };

@@ -186,7 +186,7 @@ static __always_inline int through(struct scratch *s, struct __sk_buff *skb, con
 	struct device *upper;
 
 	if (skb->ingress_ifindex == n->ifindex)
-		return 0;
+		return in->under ? R_NOT_ADDED : 0;
 	upper = device_of(skb->ingress_ifindex);
 	if (!upper || upper->stack != in->stack)
 		return R_ALTERED;
