@@ -107,7 +107,7 @@ func (e *entry) idle(now uint64) time.Duration {
 // Flows lists the entries, in no order.
 func (d *Datapath) Flows() ([]Flow, error) {
 	var out []Flow
-	now := monotonic()
+	now := d.clock.now()
 	hard := d.hardLimit(now)
 	adjs := map[uint32]nfoAdj{}
 	var lookup error

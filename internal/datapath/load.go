@@ -54,6 +54,7 @@ type Datapath struct {
 	cfg       Config
 	maps      nfoMaps
 	programs  map[variant]*ebpf.Program
+	clock     clock
 	adopted   bool
 	slots     slots
 	sweeps    int // so far
@@ -83,10 +84,14 @@ func Open(cfg Config) (*Datapath, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("raise memlock limit: %w", err)
 	}
+	clock, err := newClock()
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make pin directory: %w", err)
 	}
-	d := &Datapath{cfg: cfg, programs: map[variant]*ebpf.Program{}}
+	d := &Datapath{cfg: cfg, clock: clock, programs: map[variant]*ebpf.Program{}}
 	if err := d.loadMaps(); err != nil {
 		_ = d.Close()
 		return nil, err
@@ -244,7 +249,7 @@ func (d *Datapath) Adopted() bool { return d.adopted }
 func (d *Datapath) Bump() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.settings.Bump = monotonic()
+	d.settings.Bump = d.clock.now()
 	return d.writeSettings()
 }
 
@@ -260,7 +265,7 @@ func (d *Datapath) Heartbeat(active int, longest time.Duration) error {
 	check := max(checkEvery, min(longest, time.Duration(active)*time.Second/checkBudget))
 	s.LongDue, s.LongHard = uint64(due), uint64(due-d.cfg.Due+d.cfg.Hard)
 	s.LongCheck = uint32(check / tick)
-	s.Alive = monotonic() + uint64(heartbeat)
+	s.Alive = d.clock.now() + uint64(heartbeat)
 	return d.writeSettings()
 }
 
@@ -272,13 +277,4 @@ func (d *Datapath) Close() error {
 	}
 	errs = append(errs, d.maps.Close())
 	return errors.Join(errs...)
-}
-
-// monotonic is CLOCK_MONOTONIC in nanoseconds. The programs' coarse clock is the same one, at most a tick behind, so
-// what they stamp after this call may compare as before it: that makes a renewal more, never one less.
-func monotonic() uint64 {
-	var ts unix.Timespec
-	// clock_gettime(2) of a clock that every kernel has cannot fail.
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
-	return uint64(ts.Nano())
 }

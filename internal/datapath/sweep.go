@@ -40,7 +40,7 @@ func (d *Datapath) Sweep() (Sweep, error) {
 	var s Sweep
 	var gone4 []nfoKey4
 	var gone6 []nfoKey6
-	now := monotonic()
+	now := d.clock.now()
 	named := map[uint32]bool{}
 	var cookies []uint32
 	err := d.each(func(e *entry) {
