@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -123,14 +124,26 @@ func (e *env) printDevices(ds []engine.Decision) {
 	}
 	fmt.Fprintln(e.stdout)
 	for _, d := range ds {
-		hook := e.good(string(d.Hook))
-		if d.Hook == engine.Off {
-			hook = e.bad(string(d.Hook))
-		}
-		fmt.Fprintf(e.stdout, "device %s: %s\n", e.bold(d.Name), hook)
-		if !d.Reason.OK() {
-			wrap(e.stdout, "  ", fmt.Sprintf("[%s] %s", d.Reason.Code, d.Reason.Error()), e.width())
-		}
+		e.printDevice(d)
+	}
+}
+
+func (e *env) printDevice(d engine.Decision) {
+	color := e.good
+	if d.Hook == engine.Off {
+		color = e.bad
+	}
+	w := e.stdout
+	// Colored at last: escapes take no columns.
+	var head strings.Builder
+	hook, _, _ := strings.Cut(d.Where(), " ")
+	wrap(&head, fmt.Sprintf("device %s: ", d.Name), d.Where(), e.width())
+	fmt.Fprint(w, strings.Replace(head.String(), fmt.Sprintf("device %s: %s", d.Name, hook), fmt.Sprintf("device %s: %s", e.bold(d.Name), color(hook)), 1))
+	for _, r := range d.Reasons() {
+		wrap(w, "  ", fmt.Sprintf("[%s] %s", r.Code, r.Error()), e.width())
+	}
+	for _, u := range d.Slow {
+		wrap(w, "  ", fmt.Sprintf("[%s] flows through %s stay slow: %s", u.Reason.Code, u.Name, u.Reason.Error()), e.width())
 	}
 }
 

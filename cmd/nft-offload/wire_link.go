@@ -77,7 +77,8 @@ func (l links) Watch(ctx context.Context) (<-chan engine.Change, error) {
 			}
 		case link.Lost, link.TCChanged, link.XDPChanged:
 			c.Reread = true
-		case link.AddrChanged, link.RouteChanged, link.RuleChanged, link.NeighChanged, link.FDBChanged:
+		case link.AddrChanged, link.RouteChanged, link.RuleChanged, link.NeighChanged, link.FDBChanged,
+			link.PortChanged:
 		}
 		return c, true
 	}), nil

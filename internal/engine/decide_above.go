@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -10,21 +11,24 @@ import (
 // standing is what is known of a device that stands on devices where packets are looked up.
 type standing struct {
 	meant     bool // a flowtable lists it, or one that it stands on
+	free      bool // packets are carried on at least one of those it stands on
 	labels    ruleset.Labels
 	flowtable bool
-	no        Reason // what one of its ways meets
+	no        Reason // what one of its ways to a free spot meets
 }
 
-// stand looks at all ways from a device down to free spots. The datapath knows that a packet came in by the device and
-// that it was looked up at the end of a way, not which way it went: one that is not free rules out the device.
+// stand looks at all ways from a device down to spots. The datapath knows that a packet came in by the device and that
+// it was looked up at the end of a way, not which way it went: one that is not free rules out the device.
 func (p *plan) stand(l *Link) standing {
 	var s standing
 	for _, w := range p.stack.ways(l) {
-		if spot := p.spots[w.at]; spot == nil || !spot.free || !w.no.OK() {
+		spot := p.spots[w.at]
+		if spot == nil || !w.no.OK() {
 			continue // nothing is looked up there
 		}
-		if no := p.met(w); !no.OK() {
-			s.no = no
+		if spot.free {
+			s.free = true
+			s.no = cmp.Or(s.no, p.met(w))
 		}
 		for _, o := range append(slices.Clone(w.over), w.at) {
 			if d := p.active(o); d != nil {
@@ -37,14 +41,12 @@ func (p *plan) stand(l *Link) standing {
 	return s
 }
 
-// upperDevices are those above free spots, lowest ifindex first.
+// upperDevices are those above spots, lowest ifindex first.
 func (p *plan) upperDevices() []*Link {
 	set := map[*Link]bool{}
-	for l, s := range p.spots {
-		if s.free {
-			for _, u := range p.stack.uppers(l) {
-				set[u] = true
-			}
+	for l := range p.spots {
+		for _, u := range p.stack.uppers(l) {
+			set[u] = true
 		}
 	}
 	return slices.SortedFunc(maps.Keys(set), func(a, b *Link) int { return int(a.Ifindex) - int(b.Ifindex) })
@@ -71,15 +73,19 @@ func (p *plan) aboves(ids map[string]uint32) []Device {
 	var out []Device
 	for _, u := range p.upperDevices() {
 		s := p.stand(u)
-		switch {
-		case !s.meant:
-		case !s.no.OK():
-			p.tell(u, s.no)
-		default:
-			out = append(out, Device{
-				Ifindex: u.Ifindex, Name: u.Name, Hook: TC, Above: true, Labels: s.labels, Flowtable: s.flowtable, Stack: ids[u.Name],
-			})
+		if !s.meant {
+			continue
 		}
+		if !s.no.OK() {
+			p.tell(u, s.no)
+			if !bypass(s.no) {
+				continue
+			}
+		}
+		out = append(out, Device{
+			Ifindex: u.Ifindex, Name: u.Name, Hook: TC, Above: true, Labels: s.labels, Flowtable: s.flowtable,
+			Stack: ids[u.Name], Refused: !s.free || !s.no.OK(),
+		})
 	}
 	return out
 }

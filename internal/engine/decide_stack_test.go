@@ -326,6 +326,88 @@ func TestPlacesOfStackedDevices(t *testing.T) {
 				3 lan1 tc under labels 127 stack 2
 				4 lan2 tc under labels 127 stack 2
 				5 br0 above labels 127 stack 2`,
+		}, {
+			"something on the vlan", `
+				r0 nic
+				r0.10 vlan on=r0 id=10 filter=theirs
+				r0.20 vlan on=r0 id=20`,
+			"r0.10 r0.20", `
+				r0.10: off on r0/10[off: foreign-tc-filter]
+				r0.20: xdp on r0/20`, `
+				2 r0 xdp under labels 127 stack 2
+				3 r0.10 above refused labels 127 stack 2
+				4 r0.20 above labels 127 stack 2`,
+		}, {
+			"something on the vlan, of which only the device below is listed", `
+				r0 nic
+				r0.10 vlan on=r0 id=10 filter=theirs
+				q vlan on=r0.10 id=20`,
+			"r0", `
+				r0: xdp on r0 but not r0.10[foreign-tc-filter] but not q[foreign-tc-filter]`, `
+				2 r0 xdp labels 127 stack 2
+				3 r0.10 above refused labels 127 stack 2
+				4 q above refused labels 127 stack 2`,
+		}, {
+			"something on the only vlan that is listed", `
+				r0 nic
+				r0.10 vlan on=r0 id=10 filter=theirs`,
+			"r0.10", `
+				r0.10: off on r0/10[off: foreign-tc-filter]`, `
+				2 r0 tc refused under labels 127 stack 2
+				3 r0.10 above refused labels 127 stack 2`,
+		}, {
+			"something on the device below", `
+				r0 nic filter=theirs
+				r0.10 vlan on=r0 id=10`,
+			"r0.10", `
+				r0.10: off on r0/10[off: foreign-tc-filter]`, `
+				2 r0 tc refused under labels 127 stack 2
+				3 r0.10 above refused labels 127 stack 2`,
+		}, {
+			"something on the bridge, and a vlan beside it", `
+				r0 nic master=br0
+				r2 nic master=br0
+				br0 bridge filter=theirs
+				br0.10 vlan on=br0 id=10
+				r0.5 vlan on=r0 id=5`,
+			"br0.10 r0.5", `
+				br0.10: off on r0/10[off: foreign-tc-filter] r2/10[off: foreign-tc-filter]
+				r0.5: xdp on r0/5`, `
+				2 r0 xdp under labels 127 stack 2
+				3 r2 tc refused under labels 127 stack 2
+				5 br0.10 above refused labels 127 stack 2
+				6 r0.5 above labels 127 stack 2`,
+		}, {
+			"a bridge of which one way is not free, and ends where others are", `
+				r0 nic
+				r0.10 vlan on=r0 id=10 filter=theirs master=br0
+				r2 nic master=br0
+				br0 bridge`,
+			"r0 br0", `
+				br0: off on r0/10[off: foreign-tc-filter] r2[off: foreign-tc-filter]
+				r0: xdp on r0 but not r0.10[foreign-tc-filter]`, `
+				2 r0 xdp labels 127 stack 2
+				3 r0.10 above refused labels 127 stack 2
+				4 r2 tc refused under labels 127 stack 2
+				5 br0 above refused labels 127 stack 2`,
+		}, {
+			"the same, and the end is used by nobody else", `
+				r0 nic
+				r0.10 vlan on=r0 id=10 filter=theirs master=br0
+				r2 nic master=br0
+				br0 bridge`,
+			"br0", `
+				br0: xdp on r0/10[off: foreign-tc-filter] r2`, `
+				2 r0 tc refused under labels 127 stack 2
+				4 r2 xdp under labels 127 stack 2
+				5 br0 above labels 127 stack 2`,
+		}, {
+			"something on the port of a bond is passed by slow and fast packets", `
+				e0 nic master=bond0 filter=theirs
+				bond0 bond`,
+			"bond0", `
+				bond0: tc on bond0`, `
+				3 bond0 tc labels 127 stack 2`,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -249,16 +249,12 @@ func (e *Engine) refuse(r Refusal) bool {
 func (e *Engine) report() {
 	now := map[string]string{}
 	for _, d := range e.decisions {
-		line := string(d.Hook)
-		if !d.Reason.OK() {
-			line += ": " + d.Reason.Error()
+		lines := logLines(d)
+		now[d.Name] = fmt.Sprint(lines)
+		if e.said[d.Name] == now[d.Name] {
+			continue
 		}
-		now[d.Name] = line
-		if e.said[d.Name] != line {
-			attrs := []any{"device", d.Name, "hook", d.Hook}
-			if !d.Reason.OK() {
-				attrs = append(attrs, "code", d.Reason.Code, "reason", d.Reason.Error())
-			}
+		for _, attrs := range lines {
 			e.cfg.Log.Info("device", attrs...)
 		}
 	}
@@ -274,6 +270,26 @@ func (e *Engine) report() {
 		}
 	}
 	e.said = now
+}
+
+// logLines are what the log says of a decision: where it runs, and a line for each reason behind the first.
+func logLines(d Decision) [][]any {
+	lines := [][]any{{"device", d.Name, "hook", d.Hook}}
+	if where := d.Where(); where != string(d.Hook) {
+		lines[0] = append(lines[0], "where", where)
+	}
+	for i, r := range d.Reasons() {
+		attrs := []any{"code", r.Code, "reason", r.Error()}
+		if i == 0 {
+			lines[0] = append(lines[0], attrs...)
+			continue
+		}
+		lines = append(lines, append([]any{"device", d.Name}, attrs...))
+	}
+	for _, u := range d.Slow {
+		lines = append(lines, []any{"device", d.Name, "slow_above", u.Name, "code", u.Reason.Code, "reason", u.Reason.Error()})
+	}
+	return lines
 }
 
 func (e *Engine) sweepOnce() {

@@ -1,8 +1,10 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 
@@ -75,6 +77,10 @@ func (h *Handle) Devices(ctx context.Context) ([]Device, error) {
 	if err != nil {
 		return nil, err
 	}
+	names := make(map[uint32]string, len(links))
+	for _, l := range links {
+		names[l.ifindex] = l.name
+	}
 	out := make([]Device, 0, len(links))
 	for _, l := range links {
 		if err := ctx.Err(); err != nil {
@@ -93,6 +99,11 @@ func (h *Handle) Devices(ctx context.Context) ([]Device, error) {
 		}
 		if d.ForeignFilters, err = h.filters(l.ifindex, qdiscs[l.ifindex].ingress); err != nil {
 			return nil, err
+		}
+		for i, f := range d.ForeignFilters {
+			if f.Action != "" {
+				d.ForeignFilters[i].ToName = cmp.Or(names[f.To], fmt.Sprintf("device %d", f.To))
+			}
 		}
 		d.ForeignXDP = foreignXDP(l.xdp)
 		out = append(out, d)

@@ -318,7 +318,7 @@ func TestForeignFiltersAreReportedAndOursAreNot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"tc filter ingress pref 7 u32", "tc filter egress pref 8 bpf theirs", "tcx egress program watcher"}
+	want := []string{"tc filter ingress pref 7 handle 800::800 u32", "tc filter egress pref 8 handle 0x1 bpf theirs", "tcx egress program watcher"}
 	var got []string
 	for _, f := range p.device("r0").ForeignFilters {
 		got = append(got, f.String())
@@ -335,5 +335,26 @@ func TestForeignFiltersAreReportedAndOursAreNot(t *testing.T) {
 		tc filter add dev r0 ingress pref 7 protocol ip u32 match u32 0 0 flowid 1:1`)
 	if fs := p.device("r0").ForeignFilters; len(fs) == 0 || fs[0].Pref != 7 {
 		t.Errorf("on the ingress qdisc: %v", fs)
+	}
+}
+
+func TestFilterThatSendsPacketsElsewhereSaysWhere(t *testing.T) {
+	p := newPair(t)
+	p.router.Script(`
+		ip link add ifb0 type ifb
+		ip link set ifb0 up
+		tc qdisc add dev r0 handle ffff: ingress
+		tc filter add dev r0 parent ffff: pref 3 protocol all u32 match u32 0 0 action mirred egress redirect dev ifb0
+		ip link add br0 type bridge
+		tc qdisc add dev br0 clsact
+		tc filter add dev br0 egress pref 4 protocol ip u32 match u32 0 0 action mirred egress mirror dev r0`)
+	for dev, want := range map[string]string{
+		"r0":  "tc filter ingress pref 3 handle 800::800 u32 (mirred redirect to ifb0)",
+		"br0": "tc filter egress pref 4 handle 800::800 u32 (mirred mirror to r0)",
+	} {
+		fs := p.device(dev).ForeignFilters
+		if len(fs) != 1 || fs[0].String() != want {
+			t.Errorf("%s: %v, want %s", dev, fs, want)
+		}
 	}
 }

@@ -25,6 +25,9 @@ const (
 	NeighChanged
 	// FDBChanged: a bridge learned an address, saw it on another port, or forgot it.
 	FDBChanged
+	// PortChanged: a bridge said something about one of its ports: another state (STP), other flags or VLANs. The
+	// bridge itself counts as a port, of its own VLANs.
+	PortChanged
 	// TCChanged: a qdisc, class or filter of a device changed.
 	TCChanged
 	// XDPChanged: what a device's driver can do with XDP changed.
@@ -33,7 +36,7 @@ const (
 
 // String names the kind.
 func (k Kind) String() string {
-	names := [...]string{"lost", "link", "addr", "route", "rule", "neigh", "fdb", "tc", "xdp"}
+	names := [...]string{"lost", "link", "addr", "route", "rule", "neigh", "fdb", "port", "tc", "xdp"}
 	if int(k) < len(names) {
 		return names[k]
 	}
@@ -87,7 +90,7 @@ func (e Event) String() string {
 		return fmt.Sprintf("fdb %s vlan %d of %d: port %d -> %d %s", e.Old, e.VLAN, e.Bridge, e.OldPort, e.Ifindex, verb)
 	case Lost:
 		return "lost"
-	case RuleChanged, TCChanged, XDPChanged:
+	case PortChanged, RuleChanged, TCChanged, XDPChanged:
 	}
 	return fmt.Sprintf("%s %d %s", e.Kind, e.Ifindex, verb)
 }

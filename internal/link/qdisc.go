@@ -3,7 +3,6 @@ package link
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -38,11 +37,10 @@ const (
 	tcClsactEgress  = 0xfffffff3 // TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)
 )
 
-// Attributes of qdiscs and filters (include/uapi/linux/rtnetlink.h, pkt_cls.h).
+// Attributes of qdiscs and filters (include/uapi/linux/rtnetlink.h).
 const (
-	tcaKind    = 1
-	tcaOptions = 2
-	tcaBPFName = 7
+	tcaKind    = 1 // TCA_KIND
+	tcaOptions = 2 // TCA_OPTIONS
 )
 
 const sizeofTcMsg = 20 // struct tcmsg { u8 family, pad[3]; int ifindex; u32 handle, parent, info; }
@@ -96,94 +94,4 @@ func readQdiscs(c *netlink.Conn) (map[uint32]qdiscs, error) {
 		out[ifindex] = q
 	}
 	return out, nil
-}
-
-// Filter is a program or classifier that somebody else put on a device's tc hooks. A packet that the datapath
-// redirects does not pass it.
-type Filter struct {
-	Egress bool
-	TCX    bool   // attached by bpf(2), without a qdisc (since Linux 6.6)
-	Pref   uint16 // preference of a clsact filter
-	Kind   string // "bpf", "u32", "flower", ...; "tcx" for TCX
-	Name   string // program name, where there is one
-}
-
-// String renders the filter as tc(8) would be asked for it.
-func (f Filter) String() string {
-	hook := "ingress"
-	if f.Egress {
-		hook = "egress"
-	}
-	if f.TCX {
-		return fmt.Sprintf("tcx %s program %s", hook, f.Name)
-	}
-	s := fmt.Sprintf("tc filter %s pref %d %s", hook, f.Pref, f.Kind)
-	if f.Name != "" {
-		s += " " + f.Name
-	}
-	return s
-}
-
-// Filters that carry our mark: attached by the datapath.
-const (
-	OurPrefFirst = 49000 // inclusive
-	OurPrefLast  = 49015 // inclusive
-	OurPrefix    = "nfo_"
-)
-
-func (f Filter) ours() bool {
-	return ourProgram(f.Name) || !f.TCX && f.Pref >= OurPrefFirst && f.Pref <= OurPrefLast
-}
-
-func ourProgram(name string) bool {
-	return len(name) > len(OurPrefix) && name[:len(OurPrefix)] == OurPrefix
-}
-
-// readFilters lists the foreign filters on one side of a device's clsact or ingress qdisc.
-func readFilters(c *netlink.Conn, ifindex, parent uint32) ([]Filter, error) {
-	msgs, err := dump(c, unix.RTM_GETTFILTER, tcRequest(ifindex, parent))
-	if err != nil {
-		return nil, fmt.Errorf("list filters: %w", err)
-	}
-	var out []Filter
-	for _, m := range msgs {
-		h, ad, err := split(m, sizeofTcMsg)
-		if err != nil {
-			return nil, fmt.Errorf("list filters: %w", err)
-		}
-		f := Filter{Egress: parent == tcClsactEgress, Pref: uint16(u32(h[16:]) >> 16)}
-		for ad.Next() {
-			switch ad.Type() {
-			case tcaKind:
-				f.Kind = ad.String()
-			case tcaOptions:
-				if f.Kind == "bpf" { // the kind comes first (tcf_fill_node)
-					ad.Nested(func(ad *netlink.AttributeDecoder) error {
-						for ad.Next() {
-							if ad.Type() == tcaBPFName {
-								f.Name = ad.String()
-							}
-						}
-						return nil
-					})
-				}
-			}
-		}
-		if err := ad.Err(); err != nil {
-			return nil, fmt.Errorf("list filters: %w", err)
-		}
-		out = add(out, f)
-	}
-	return slices.DeleteFunc(out, Filter.ours), nil
-}
-
-// add appends f. The kernel lists each preference once without and then once or more with its contents.
-func add(fs []Filter, f Filter) []Filter {
-	for i, g := range fs {
-		if g.Egress == f.Egress && g.Pref == f.Pref && g.Kind == f.Kind && (g.Name == "" || g.Name == f.Name) {
-			fs[i].Name = f.Name
-			return fs
-		}
-	}
-	return append(fs, f)
 }

@@ -71,7 +71,15 @@ type linkMsg struct {
 	vlan          uint16 // tag of a VLAN device
 	vlanProto     uint16 // and its Ethertype
 	external      bool   // of a tunnel: the destination comes with each packet (collect_md)
+	active        uint32 // port in use, of a bond in active-backup mode
+	port          bondPort
 	xdp           [3]uint32
+}
+
+// bondPort is what a bond says about one of its ports.
+type bondPort struct {
+	state, mii uint8
+	aggregator uint16
 }
 
 // Indices of linkMsg.xdp.
@@ -121,12 +129,33 @@ func decodeLink(m netlink.Message) (linkMsg, error) {
 }
 
 func (l *linkMsg) linkInfo(ad *netlink.AttributeDecoder) error {
+	portOf := ""
 	for ad.Next() {
 		switch ad.Type() {
 		case unix.IFLA_INFO_KIND:
 			l.kind = ad.String()
 		case unix.IFLA_INFO_DATA: // comes after the kind (rtnl_link_fill)
 			ad.Nested(l.infoData)
+		case unix.IFLA_INFO_SLAVE_KIND:
+			portOf = ad.String()
+		case unix.IFLA_INFO_SLAVE_DATA: // likewise (rtnl_link_slave_info_fill)
+			if portOf == "bond" {
+				ad.Nested(l.port.decode)
+			}
+		}
+	}
+	return nil
+}
+
+func (p *bondPort) decode(ad *netlink.AttributeDecoder) error {
+	for ad.Next() {
+		switch ad.Type() {
+		case unix.IFLA_BOND_SLAVE_STATE:
+			p.state = ad.Uint8()
+		case unix.IFLA_BOND_SLAVE_MII_STATUS:
+			p.mii = ad.Uint8()
+		case unix.IFLA_BOND_SLAVE_AD_AGGREGATOR_ID:
+			p.aggregator = ad.Uint16()
 		}
 	}
 	return nil
@@ -157,6 +186,10 @@ func (l *linkMsg) infoData(ad *netlink.AttributeDecoder) error {
 				if b := ad.Bytes(); len(b) == 2 {
 					l.vlanProto = binary.BigEndian.Uint16(b)
 				}
+			}
+		case "bond":
+			if t == unix.IFLA_BOND_ACTIVE_SLAVE {
+				l.active = ad.Uint32()
 			}
 		case "vxlan":
 			if t == vxlanExternal {

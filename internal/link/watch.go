@@ -33,7 +33,7 @@ func groups() []uint32 {
 		unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_TC,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE,
 		unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV6_RULE,
-		unix.RTNLGRP_NEXTHOP,
+		unix.RTNLGRP_NEXTHOP, unix.RTNLGRP_BRVLAN,
 	}
 }
 
@@ -209,6 +209,12 @@ func (w *watcher) event(m netlink.Message) (Event, bool, error) {
 		return Event{Kind: RouteChanged, Gone: m.Header.Type == unix.RTM_DELNEXTHOP}, true, nil
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
 		return Event{Kind: RuleChanged, Gone: m.Header.Type == unix.RTM_DELRULE}, true, nil
+	case unix.RTM_NEWVLAN, unix.RTM_DELVLAN:
+		// struct br_vlan_msg { u8 family, reserved; u16 reserved; u32 ifindex; } (include/uapi/linux/if_bridge.h)
+		if len(m.Data) < sizeofBrVLANMsg {
+			return Event{}, false, errShort
+		}
+		return Event{Kind: PortChanged, Ifindex: u32(m.Data[4:])}, true, nil
 	case unix.RTM_NEWQDISC, unix.RTM_DELQDISC, unix.RTM_NEWTCLASS, unix.RTM_DELTCLASS, unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER:
 		if len(m.Data) < sizeofTcMsg {
 			return Event{}, false, errShort
@@ -219,6 +225,8 @@ func (w *watcher) event(m netlink.Message) (Event, bool, error) {
 	}
 }
 
+const sizeofBrVLANMsg = 8
+
 func (w *watcher) link(m netlink.Message) (Event, bool, error) {
 	l, err := decodeLink(m)
 	if err != nil {
@@ -228,9 +236,10 @@ func (w *watcher) link(m netlink.Message) (Event, bool, error) {
 		Kind: LinkChanged, Ifindex: l.ifindex, Name: l.name,
 		Up: l.flags&unix.IFF_UP != 0, Running: l.flags&unix.IFF_RUNNING != 0,
 	}
-	// The bridge sends messages of its own about its ports; a "delete" there means "no longer a port".
+	// The bridge sends messages of its own about its ports: their state, flags and VLANs. A "delete" there means "no
+	// longer a port"; who is a port of what is in the device's own message.
 	if m.Data[0] == unix.AF_BRIDGE {
-		return e, true, nil
+		return Event{Kind: PortChanged, Ifindex: l.ifindex, Name: l.name, Gone: m.Header.Type == unix.RTM_DELLINK}, true, nil
 	}
 	if m.Header.Type == unix.RTM_DELLINK {
 		delete(w.links, l.ifindex)
@@ -238,23 +247,27 @@ func (w *watcher) link(m netlink.Message) (Event, bool, error) {
 		return e, true, nil
 	}
 	// Wireless statistics, router advertisements and promiscuous mode notify too.
-	const matter = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP | unix.IFF_NOARP
+	const matter = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP | unix.IFF_NOARP | unix.IFF_POINTOPOINT
 	l.flags &= matter
 	old, known := w.links[l.ifindex]
 	old.flags &= matter
 	w.links[l.ifindex] = l
-	return e, !known || old != l || features(m), nil
+	return e, !known || old != l || announced(m), nil
 }
 
-// features reports whether the notification was sent because features of the device changed.
-func features(m netlink.Message) bool {
+// announced reports whether the notification says that something changed that is not in it: features of the device,
+// or how a bond uses its ports.
+func announced(m netlink.Message) bool {
 	_, ad, err := split(m, unix.SizeofIfInfomsg)
 	if err != nil {
 		return false
 	}
 	for ad.Next() {
 		if ad.Type() == unix.IFLA_EVENT {
-			return ad.Uint32() == unix.IFLA_EVENT_FEATURES
+			switch ad.Uint32() {
+			case unix.IFLA_EVENT_FEATURES, unix.IFLA_EVENT_BONDING_FAILOVER, unix.IFLA_EVENT_BONDING_OPTIONS:
+				return true
+			}
 		}
 	}
 	return false
