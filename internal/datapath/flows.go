@@ -31,7 +31,7 @@ const batch = 1024
 func (d *Datapath) each(f func(*entry)) error {
 	err := eachBatch(d.maps.Flows4, func(k nfoKey4, v nfoFlow4) {
 		f(&entry{key4: k, hot: v.Hot, cold: v.Cold, nat: packet.Tuple{
-			Src: addrPort4(v.Saddr, v.Hot.Sport), Dst: addrPort4(v.Daddr, v.Hot.Dport), Proto: uint8(k.Port),
+			Src: addrPort4(v.Saddr[0], v.Hot.Sport), Dst: addrPort4(v.Daddr[0], v.Hot.Dport), Proto: uint8(k.Port),
 		}})
 	})
 	if err != nil {
@@ -93,7 +93,7 @@ func (e *entry) tuple() packet.Tuple {
 	if e.v6 {
 		return packet.Tuple{Src: addrPort6(e.key6.Saddr, e.key6.Sport), Dst: addrPort6(e.key6.Daddr, e.key6.Dport), Proto: uint8(e.key6.Port)}
 	}
-	return packet.Tuple{Src: addrPort4(e.key4.Saddr, e.key4.Sport), Dst: addrPort4(e.key4.Daddr, e.key4.Dport), Proto: uint8(e.key4.Port)}
+	return packet.Tuple{Src: addrPort4(e.key4.Saddr[0], e.key4.Sport), Dst: addrPort4(e.key4.Daddr[0], e.key4.Dport), Proto: uint8(e.key4.Port)}
 }
 
 func (e *entry) state() State { return State(e.hot.Word & 0xff) }

@@ -78,8 +78,8 @@ type nfoDevice struct {
 type nfoFlow4 struct {
 	_     structs.HostLayout
 	Hot   nfoHot
-	Saddr uint32
-	Daddr uint32
+	Saddr [1]uint32
+	Daddr [1]uint32
 	Cold  nfoCold
 }
 
@@ -127,8 +127,8 @@ type nfoHot struct {
 type nfoKey4 struct {
 	_     structs.HostLayout
 	Port  uint32
-	Saddr uint32
-	Daddr uint32
+	Saddr [1]uint32
+	Daddr [1]uint32
 	Sport uint16
 	Dport uint16
 }

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "family.h"
 #include "link.h"
 
 static __always_inline int state_of(struct hot *h)
@@ -22,75 +23,17 @@ static __always_inline void kill(struct hot *h, struct cold *c, __u64 now)
 	__sync_lock_test_and_set(&h->word, (word & ~0xff) | STATE_DEAD);
 }
 
-/* The key that packets of the other direction arrive with: what leaves, turned round, on the device it left by. */
-static __always_inline void reverse4(struct key4 *r, const struct key4 *k, const struct flow4 *f,
-				     __u32 ifindex, __u64 tags)
-{
-	r->port = port_of(ifindex, tags, k->port);
-	r->saddr = f->daddr;
-	r->daddr = f->saddr;
-	r->sport = f->hot.dport;
-	r->dport = f->hot.sport;
-}
-
-static __always_inline void reverse6(struct key6 *r, const struct key6 *k, const struct flow6 *f,
-				     __u32 ifindex, __u64 tags)
-{
-	r->port = port_of(ifindex, tags, k->port);
-	__builtin_memcpy(r->saddr, f->daddr, sizeof(r->saddr));
-	__builtin_memcpy(r->daddr, f->saddr, sizeof(r->daddr));
-	r->sport = f->hot.dport;
-	r->dport = f->hot.sport;
-}
-
-static __noinline int kill_pair4(const struct key4 *k, struct flow4 *f)
-{
-	__u64 now = now_ns();
-	struct flow4 *peer;
-	struct key4 r = {};
-	struct adj *adj;
-	__u32 i;
-
-	if (!k || !f)
-		return 0;
-	i = f->hot.adj;
-	adj = bpf_map_lookup_elem(&adjs, &i);
-	if (adj) {
-		reverse4(&r, k, f, adj->ifindex, adj->out_tags);
-		peer = bpf_map_lookup_elem(&flows4, &r);
-		if (peer)
-			kill(&peer->hot, &peer->cold, now);
-	}
-	kill(&f->hot, &f->cold, now);
-	return 0;
-}
-
-static __noinline int kill_pair6(const struct key6 *k, struct flow6 *f)
-{
-	__u64 now = now_ns();
-	struct flow6 *peer;
-	struct key6 r = {};
-	struct adj *adj;
-	__u32 i;
-
-	if (!k || !f)
-		return 0;
-	i = f->hot.adj;
-	adj = bpf_map_lookup_elem(&adjs, &i);
-	if (adj) {
-		reverse6(&r, k, f, adj->ifindex, adj->out_tags);
-		peer = bpf_map_lookup_elem(&flows6, &r);
-		if (peer)
-			kill(&peer->hot, &peer->cold, now);
-	}
-	kill(&f->hot, &f->cold, now);
-	return 0;
-}
+#define FAMILY 4
+#include "family_pair.h"
+#undef FAMILY
+#define FAMILY 6
+#include "family_pair.h"
+#undef FAMILY
 
 /*
- * The lease. Longer while a daemon watches. Due: one packet takes the slow path to renew it, the others go on. Past the hard limit, or 100 ms after
- * a generation change, every packet goes slow. Nothing here can lengthen a lease; only the observer can, with the
- * arrival time of a packet that the kernel forwarded.
+ * The lease. Longer while a daemon watches. Due: one packet takes the slow path to renew it, the others go on. Past the
+ * hard limit, or 100 ms after a generation change, every packet goes slow. Nothing here can lengthen a lease; only the
+ * observer can, with the arrival time of a packet that the kernel forwarded.
  */
 static __always_inline int lease(struct hot *h, struct cold *c, const struct settings *ctl,
 				 const struct pkt *p, __u64 now)

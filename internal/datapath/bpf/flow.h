@@ -35,7 +35,7 @@ enum state { STATE_LEARNED = 0, STATE_READY = 1, STATE_DEAD = 2 };
  */
 struct key4 {
 	__u32 port;
-	__be32 saddr, daddr;
+	__be32 saddr[1], daddr[1];
 	__be16 sport, dport;
 };
 
@@ -75,7 +75,7 @@ struct cold {
 
 struct flow4 {
 	struct hot hot;
-	__be32 saddr, daddr;
+	__be32 saddr[1], daddr[1];
 	struct cold cold;
 };
 
@@ -293,7 +293,7 @@ static __always_inline __u32 port_of(__u32 ifindex, __u64 tags, __u8 proto)
 
 static __always_inline __u32 cookie4(const struct key4 *k)
 {
-	return (k->saddr * 0x9e3779b1 ^ k->daddr) * 0x85ebca6b ^
+	return (k->saddr[0] * 0x9e3779b1 ^ k->daddr[0]) * 0x85ebca6b ^
 	       ((__u32)k->sport << 16 | k->dport) ^ k->port;
 }
 

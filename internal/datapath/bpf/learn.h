@@ -263,150 +263,19 @@ static __always_inline int pair(struct scratch *s, const struct settings *ctl, s
 	return r;
 }
 
-static __noinline int learn4(struct scratch *s, struct note *n)
-{
-	struct settings *ctl;
-	struct flow4 *e, *peer;
-	struct key4 *k, r = {};
-	__u32 zero = 0, adj = 0;
-	int ret;
-
-	if (!s || !n)
-		return R_MISS;
-	k = &s->k4;
-	ctl = bpf_map_lookup_elem(&control, &zero);
-	if (!ctl)
-		return R_MISS;
-	k->port = port_of(n->ifindex, n->tags, n->proto);
-	k->saddr = s->pre.src[0];
-	k->daddr = s->pre.dst[0];
-	k->sport = s->pre.sport;
-	k->dport = s->pre.dport;
-	e = bpf_map_lookup_elem(&flows4, k);
-	if (e) {
-		if (state_of(&e->hot) == STATE_DEAD)
-			return R_DEAD;
-		ret = e->saddr != s->post.src[0] || e->daddr != s->post.dst[0] ?
-			      R_CONTRADICTION :
-			      renew(&e->hot, &e->cold, s, n);
-		if (ret == R_CONTRADICTION)
-			kill_pair4(k, e);
-		if (ret != R_RENEWED)
-			return ret;
-	} else {
-		ret = adjacency(s, &adj);
-		if (ret)
-			return ret;
-		fill(&s->f4.hot, &s->f4.cold, s, n, adj);
-		s->f4.saddr = s->post.src[0];
-		s->f4.daddr = s->post.dst[0];
-		s->f4.hot.cookie = cookie4(k);
-		ret = bpf_map_update_elem(&flows4, k, &s->f4, BPF_NOEXIST);
-		if (ret)
-			return ret == -17 /* EEXIST: another CPU was first */ ? R_NOT_READY :
-										R_TABLE_FULL;
-		e = bpf_map_lookup_elem(&flows4, k);
-		if (!e)
-			return R_TABLE_FULL;
-		ret = R_LEARNED;
-	}
-	make_known(ctl, e->hot.cookie);
-	reverse4(&r, k, e, s->ak.ifindex, s->ak.out_tags);
-	peer = bpf_map_lookup_elem(&flows4, &r);
-	/* The peer must lead back here: same addresses, and packets of it arrive where ours leave. */
-	if (peer && (peer->saddr != k->daddr || peer->daddr != k->saddr ||
-		     peer->hot.sport != k->dport || peer->hot.dport != k->sport))
-		peer = 0;
-	if (!peer)
-		return pair(s, ctl, &e->hot, &e->cold, 0, 0, ret);
-	return pair(s, ctl, &e->hot, &e->cold, &peer->hot, &peer->cold, ret);
-}
-
-static __noinline int learn6(struct scratch *s, struct note *n)
-{
-	struct settings *ctl;
-	struct flow6 *e, *peer;
-	struct key6 *k, r = {};
-	__u32 zero = 0, adj = 0;
-	int ret;
-
-	if (!s || !n)
-		return R_MISS;
-	k = &s->k6;
-	ctl = bpf_map_lookup_elem(&control, &zero);
-	if (!ctl)
-		return R_MISS;
-	k->port = port_of(n->ifindex, n->tags, n->proto);
-	copy_address(k->saddr, s->pre.src);
-	copy_address(k->daddr, s->pre.dst);
-	k->sport = s->pre.sport;
-	k->dport = s->pre.dport;
-	e = bpf_map_lookup_elem(&flows6, k);
-	if (e) {
-		if (state_of(&e->hot) == STATE_DEAD)
-			return R_DEAD;
-		ret = !same_address(e->saddr, s->post.src) || !same_address(e->daddr, s->post.dst) ?
-			      R_CONTRADICTION :
-			      renew(&e->hot, &e->cold, s, n);
-		if (ret == R_CONTRADICTION)
-			kill_pair6(k, e);
-		if (ret != R_RENEWED)
-			return ret;
-	} else {
-		ret = adjacency(s, &adj);
-		if (ret)
-			return ret;
-		fill(&s->f6.hot, &s->f6.cold, s, n, adj);
-		copy_address(s->f6.saddr, s->post.src);
-		copy_address(s->f6.daddr, s->post.dst);
-		s->f6.hot.cookie = cookie6(k);
-		ret = bpf_map_update_elem(&flows6, k, &s->f6, BPF_NOEXIST);
-		if (ret)
-			return ret == -17 /* EEXIST: another CPU was first */ ? R_NOT_READY :
-										R_TABLE_FULL;
-		e = bpf_map_lookup_elem(&flows6, k);
-		if (!e)
-			return R_TABLE_FULL;
-		ret = R_LEARNED;
-	}
-	make_known(ctl, e->hot.cookie);
-	reverse6(&r, k, e, s->ak.ifindex, s->ak.out_tags);
-	peer = bpf_map_lookup_elem(&flows6, &r);
-	if (peer && (!same_address(peer->saddr, k->daddr) || !same_address(peer->daddr, k->saddr) ||
-		     peer->hot.sport != k->dport || peer->hot.dport != k->sport))
-		peer = 0;
-	if (!peer)
-		return pair(s, ctl, &e->hot, &e->cold, 0, 0, ret);
-	return pair(s, ctl, &e->hot, &e->cold, &peer->hot, &peer->cold, ret);
-}
+#define FAMILY 4
+#include "family_learn.h"
+#undef FAMILY
+#define FAMILY 6
+#include "family_learn.h"
+#undef FAMILY
 
 /* A second packet with the note of the first: the kernel sends copies, which one entry cannot do. */
 static __always_inline int copied(struct scratch *s, struct note *n)
 {
-	if (n->family == 4) {
-		struct key4 *k = &s->k4;
-		struct flow4 *e;
-
-		k->port = port_of(n->ifindex, n->tags, n->proto);
-		k->saddr = n->saddr[0];
-		k->daddr = n->daddr[0];
-		k->sport = n->sport;
-		k->dport = n->dport;
-		e = bpf_map_lookup_elem(&flows4, k);
-		if (e)
-			kill_pair4(k, e);
-	} else {
-		struct key6 *k = &s->k6;
-		struct flow6 *e;
-
-		k->port = port_of(n->ifindex, n->tags, n->proto);
-		copy_address(k->saddr, n->saddr);
-		copy_address(k->daddr, n->daddr);
-		k->sport = n->sport;
-		k->dport = n->dport;
-		e = bpf_map_lookup_elem(&flows6, k);
-		if (e)
-			kill_pair6(k, e);
-	}
+	if (n->family == 4)
+		end4(s, n);
+	else
+		end6(s, n);
 	return R_COPIED;
 }

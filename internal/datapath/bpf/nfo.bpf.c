@@ -24,8 +24,14 @@ static __always_inline int partial4(const struct pkt *p, const struct key4 *k)
 {
 	__u32 l4 = p->l3_len - sizeof(struct iphdr);
 
-	return partial_checksums &&
-	       p->check == fold((__u64)k->saddr + k->daddr + bpf_htons(p->proto) + bpf_htons(l4));
+	return partial_checksums && p->check == fold((__u64)k->saddr[0] + k->daddr[0] +
+						     bpf_htons(p->proto) + bpf_htons(l4));
+}
+
+/* IPv6 has no header checksum. */
+static __always_inline int sum6(const struct pkt *p, void *data, void *end)
+{
+	return 0;
 }
 
 static __always_inline int partial6(const struct pkt *p, const struct key6 *k)
@@ -38,36 +44,6 @@ static __always_inline int partial6(const struct pkt *p, const struct key6 *k)
 	return partial_checksums && p->check == fold(sum);
 }
 
-static __always_inline int gone4(void *ctx, enum hook hook, struct key4 *k, struct flow4 *e,
-				 __u8 proto)
-{
-	struct bpf_sock_tuple t = {};
-
-	t.ipv4.saddr = k->saddr;
-	t.ipv4.daddr = k->daddr;
-	t.ipv4.sport = k->sport;
-	t.ipv4.dport = k->dport;
-	if (ct_alive(ctx, hook, &t, sizeof(t.ipv4), proto, e->cold.ct))
-		return 0;
-	kill_pair4(k, e);
-	return 1;
-}
-
-static __always_inline int gone6(void *ctx, enum hook hook, struct key6 *k, struct flow6 *e,
-				 __u8 proto)
-{
-	struct bpf_sock_tuple t = {};
-
-	__builtin_memcpy(t.ipv6.saddr, k->saddr, sizeof(k->saddr));
-	__builtin_memcpy(t.ipv6.daddr, k->daddr, sizeof(k->daddr));
-	t.ipv6.sport = k->sport;
-	t.ipv6.dport = k->dport;
-	if (ct_alive(ctx, hook, &t, sizeof(t.ipv6), proto, e->cold.ct))
-		return 0;
-	kill_pair6(k, e);
-	return 1;
-}
-
 /* The flow's own counters. Two CPUs at the same instant may count as one: those of `stats` are exact. */
 static __always_inline void carried(struct hot *h, const struct pkt *p)
 {
@@ -75,99 +51,25 @@ static __always_inline void carried(struct hot *h, const struct pkt *p)
 	h->bytes += p->l3_len;
 }
 
-/* 0: rewritten, w->adj says where to. Else the reason; nothing was changed. */
-static __always_inline int forward4(struct frame *f, enum hook hook, struct pkt *p, struct key4 *k,
-				    struct pass *w)
+/* GSO: one sk_buff stands for several packets on the wire, each of at most gso_size bytes of payload. */
+static __always_inline void segments(struct __sk_buff *skb, struct pkt *p)
 {
-	struct flow4 *e;
-	int r;
-
-	k->port = port_of(w->ifindex, p->tags, p->proto);
-	k->sport = p->sport;
-	k->dport = p->dport;
-	if (p->tcp_flags & TCP_SYN)
-		return R_TCP_FLAGS; /* never fast, teaches nothing: a new connection need not pay for a look */
-	w->cookie = cookie4(k);
-	if (!may_be_known(w->ctl, w->cookie))
-		return R_MISS;
-	e = bpf_map_lookup_elem(&flows4, k);
-	if (!e)
-		return R_MISS;
-	w->hit = 1;
-	w->now = now_ns();
-	r = sum4(p, f->data, f->end);
-	if (!r)
-		r = admit(&e->hot, &e->cold, p, f->data, hook, w);
-	if (r == R_TCP_FLAGS && p->tcp_flags & (TCP_FIN | TCP_RST))
-		kill_pair4(k, e); /* before it is forwarded: conntrack must see all that follows */
-	if (r)
-		return r;
-	if (hook == HOOK_XDP && partial4(p, k))
-		return R_PARTIAL_CHECKSUM;
-	if (check_due(&e->hot, w) && gone4(f->ctx, hook, k, e, p->proto))
-		return R_CT_GONE;
-	r = rewrite4(f, hook, p, e, w->adj, w->cookie);
-	if (r)
-		return r;
-	carried(&e->hot, p);
-	return 0;
-}
-
-static __always_inline int forward6(struct frame *f, enum hook hook, struct pkt *p, struct key6 *k,
-				    struct pass *w)
-{
-	struct flow6 *e;
-	int r;
-
-	k->port = port_of(w->ifindex, p->tags, p->proto);
-	k->sport = p->sport;
-	k->dport = p->dport;
-	if (p->tcp_flags & TCP_SYN)
-		return R_TCP_FLAGS; /* never fast, teaches nothing: a new connection need not pay for a look */
-	w->cookie = cookie6(k);
-	if (!may_be_known(w->ctl, w->cookie))
-		return R_MISS;
-	e = bpf_map_lookup_elem(&flows6, k);
-	if (!e)
-		return R_MISS;
-	w->hit = 1;
-	w->now = now_ns();
-	r = admit(&e->hot, &e->cold, p, f->data, hook, w);
-	if (r == R_TCP_FLAGS && p->tcp_flags & (TCP_FIN | TCP_RST))
-		kill_pair6(k, e);
-	if (r)
-		return r;
-	if (hook == HOOK_XDP && partial6(p, k))
-		return R_PARTIAL_CHECKSUM;
-	if (check_due(&e->hot, w) && gone6(f->ctx, hook, k, e, p->proto))
-		return R_CT_GONE;
-	r = rewrite6(f, hook, p, e, w->adj, w->cookie);
-	if (r)
-		return r;
-	carried(&e->hot, p);
-	return 0;
-}
-
-/* One family at XDP. There is no tag: ETH_P_IP stands where it stands without one. */
-static __always_inline int xdp4(struct frame *f, struct pkt *p, struct pass *w)
-{
-	struct key4 k = {};
-	int r = parse4(p, &k, f->data, f->end, f->len);
-
-	p->segs = 1;
+	p->segs = skb->gso_segs ? skb->gso_segs : 1;
 	p->seg_len = p->l3_len;
-	return r ? r : forward4(f, HOOK_XDP, p, &k, w);
+	if (!skb->gso_size)
+		return;
+	p->seg_len = p->l3_len - p->payload + skb->gso_size;
+	/* The headers of a packet inside are not known here: too long for any entry. */
+	if (BPF_CORE_READ_BITFIELD_PROBED((struct sk_buff *)skb, encapsulation))
+		p->seg_len = 0xffffffff;
 }
 
-static __always_inline int xdp6(struct frame *f, struct pkt *p, struct pass *w)
-{
-	struct key6 k = {};
-	int r = parse6(p, &k, f->data, f->end, f->len);
-
-	p->segs = 1;
-	p->seg_len = p->l3_len;
-	return r ? r : forward6(f, HOOK_XDP, p, &k, w);
-}
+#define FAMILY 4
+#include "family_forward.h"
+#undef FAMILY
+#define FAMILY 6
+#include "family_forward.h"
+#undef FAMILY
 
 static __always_inline int not_ip(__be16 proto)
 {
@@ -207,70 +109,12 @@ int nfo_xdp(struct xdp_md *ctx)
 	return bpf_redirect(w.adj->ifindex, 0);
 }
 
-/* GSO: one sk_buff stands for several packets on the wire, each of at most gso_size bytes of payload. */
-static __always_inline void segments(struct __sk_buff *skb, struct pkt *p)
-{
-	p->segs = skb->gso_segs ? skb->gso_segs : 1;
-	p->seg_len = p->l3_len;
-	if (!skb->gso_size)
-		return;
-	p->seg_len = p->l3_len - p->payload + skb->gso_size;
-	/* The headers of a packet inside are not known here: too long for any entry. */
-	if (BPF_CORE_READ_BITFIELD_PROBED((struct sk_buff *)skb, encapsulation))
-		p->seg_len = 0xffffffff;
-}
-
 static __always_inline int tc_redirect(struct __sk_buff *skb, struct adj *adj)
 {
 	skb->mark = adj->mark;
 	skb->priority = adj->priority;
 	skb->cb[0] = NFO_TOKEN; /* the observer must not learn from our own work */
 	return bpf_redirect(adj->ifindex, 0);
-}
-
-/* One family at tc: what is not carried leaves a note, unless it is of no use to anybody. */
-static __always_inline int ingress4(struct frame *f, struct pkt *p, struct pass *w)
-{
-	struct __sk_buff *skb = f->ctx;
-	struct key4 k = {};
-	int r = parse4(p, &k, f->data, f->end, f->len);
-
-	if (r) {
-		note_clear(skb);
-		return r;
-	}
-	segments(skb, p);
-	r = forward4(f, HOOK_TC, p, &k, w);
-	if (r && p->tcp_flags & TCP_SYN) {
-		note_clear(skb);
-	} else if (r) {
-		locate(f, HOOK_TC);
-		if (f->data + sizeof(struct ethhdr) <= f->end)
-			note4(skb, p, &k, f->data, w->hit);
-	}
-	return r;
-}
-
-static __always_inline int ingress6(struct frame *f, struct pkt *p, struct pass *w)
-{
-	struct __sk_buff *skb = f->ctx;
-	struct key6 k = {};
-	int r = parse6(p, &k, f->data, f->end, f->len);
-
-	if (r) {
-		note_clear(skb);
-		return r;
-	}
-	segments(skb, p);
-	r = forward6(f, HOOK_TC, p, &k, w);
-	if (r && p->tcp_flags & TCP_SYN) {
-		note_clear(skb);
-	} else if (r) {
-		locate(f, HOOK_TC);
-		if (f->data + sizeof(struct ethhdr) <= f->end)
-			note6(skb, p, &k, f->data, w->hit);
-	}
-	return r;
 }
 
 SEC("tc")

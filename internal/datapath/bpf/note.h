@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "family.h"
 #include "link.h"
 
 /* The verifier lets a pointer be stored but not computed with: through a map it comes back as a number. */
@@ -53,28 +54,9 @@ static __always_inline void note_common(struct note *n, struct __sk_buff *skb, c
 	n->skb = (__u64)(long)skb;
 }
 
-static __always_inline void note4(struct __sk_buff *skb, const struct pkt *p, const struct key4 *k,
-				  const void *frame, __u32 hit)
-{
-	struct note *n = note_slot(skb);
-
-	if (!n)
-		return;
-	n->family = 4;
-	n->saddr[0] = k->saddr;
-	n->daddr[0] = k->daddr;
-	note_common(n, skb, p, frame, hit);
-}
-
-static __always_inline void note6(struct __sk_buff *skb, const struct pkt *p, const struct key6 *k,
-				  const void *frame, __u32 hit)
-{
-	struct note *n = note_slot(skb);
-
-	if (!n)
-		return;
-	n->family = 6;
-	__builtin_memcpy(n->saddr, k->saddr, sizeof(n->saddr));
-	__builtin_memcpy(n->daddr, k->daddr, sizeof(n->daddr));
-	note_common(n, skb, p, frame, hit);
-}
+#define FAMILY 4
+#include "family_note.h"
+#undef FAMILY
+#define FAMILY 6
+#include "family_note.h"
+#undef FAMILY

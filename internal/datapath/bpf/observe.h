@@ -28,8 +28,8 @@ static __always_inline int leaving(struct scratch *s, struct __sk_buff *skb)
 		__builtin_memcpy(s->out, f.data, sizeof(s->out));
 	if (proto == bpf_htons(ETH_P_IP)) {
 		r = parse4(&s->p, &k4, f.data, f.end, f.len);
-		s->post.src[0] = k4.saddr;
-		s->post.dst[0] = k4.daddr;
+		s->post.src[0] = k4.saddr[0];
+		s->post.dst[0] = k4.daddr[0];
 	} else if (proto == bpf_htons(ETH_P_IPV6)) {
 		r = parse6(&s->p, &k6, f.data, f.end, f.len);
 		__builtin_memcpy(s->post.src, k6.saddr, sizeof(k6.saddr));
@@ -159,10 +159,6 @@ static __always_inline int consistent(struct scratch *s, const struct note *n)
 
 	copy_address(s->pre.src, n->saddr);
 	copy_address(s->pre.dst, n->daddr);
-	if (n->family == 4) {
-		s->pre.src[1] = s->pre.src[2] = s->pre.src[3] = 0;
-		s->pre.dst[1] = s->pre.dst[2] = s->pre.dst[3] = 0;
-	}
 	s->pre.sport = n->sport;
 	s->pre.dport = n->dport;
 	s->pre.proto = n->proto;
@@ -251,12 +247,8 @@ static __always_inline int refuse(struct scratch *s, struct __sk_buff *skb, cons
 	if (!k->in)
 		k->in = n->ifindex;
 	k->out = skb->ifindex;
-	copy_address(k->saddr, n->saddr);
-	copy_address(k->daddr, n->daddr);
-	if (n->family == 4) {
-		k->saddr[1] = k->saddr[2] = k->saddr[3] = 0;
-		k->daddr[1] = k->daddr[2] = k->daddr[3] = 0;
-	}
+	copy_words(k->saddr, n->saddr, 4);
+	copy_words(k->daddr, n->daddr, 4);
 	k->sport = n->sport;
 	k->dport = n->dport;
 	k->family = n->family;

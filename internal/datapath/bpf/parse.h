@@ -128,8 +128,8 @@ static __always_inline int parse4(struct pkt *p, struct key4 *k, void *data, voi
 	if (ip->frag_off & bpf_htons(0xbfff))
 		return R_FRAGMENT;
 	p->print[3] = ip->id;
-	k->saddr = ip->saddr;
-	k->daddr = ip->daddr;
+	k->saddr[0] = ip->saddr;
+	k->daddr[0] = ip->daddr;
 	return parse_l4(p, ip + 1, end, p->l3_len - sizeof(*ip));
 }
 

@@ -77,7 +77,7 @@ static __always_inline int rewrite4(struct frame *f, enum hook hook, const struc
 {
 	struct hot *h = &e->hot;
 	__u32 word = *(volatile __u32 *)&h->word;
-	__be32 saddr = *(volatile __u32 *)&e->saddr, daddr = *(volatile __u32 *)&e->daddr;
+	__be32 saddr = *(volatile __u32 *)e->saddr, daddr = *(volatile __u32 *)e->daddr;
 	__be16 sport = *(volatile __u16 *)&h->sport, dport = *(volatile __u16 *)&h->dport;
 	__u16 delta3 = *(volatile __u16 *)&h->delta3, delta4 = *(volatile __u16 *)&h->delta4;
 	/* delta3 without the TTL: what the addresses alone change */
