@@ -102,7 +102,7 @@ type spot struct {
 // list collects the devices that flowtables list.
 func (p *plan) list() {
 	for _, f := range p.rules.Flowtables {
-		for _, name := range f.Devices {
+		for _, name := range p.named(f.Devices) {
 			d := p.listed[name]
 			if d == nil {
 				d = &Decision{Name: name}
@@ -134,6 +134,28 @@ func (p *plan) list() {
 			d.Hook = Off
 		}
 	}
+}
+
+// named puts devices in the place of names that end in an asterisk. One that means no device stays.
+func (p *plan) named(listed []string) []string {
+	var out []string
+	for _, name := range listed {
+		if !strings.HasSuffix(name, "*") {
+			out = append(out, name)
+			continue
+		}
+		n := len(out)
+		for i := range p.stack.links {
+			if l := &p.stack.links[i]; ruleset.Names(name, l.Name) {
+				out = append(out, l.Name)
+			}
+		}
+		if len(out) == n {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 func userOff(name string) Reason {
