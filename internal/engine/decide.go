@@ -232,11 +232,17 @@ func (p *plan) take(d *Decision, w *way) {
 
 // met is the first thing on a way that fast packets would not pass, from its end upward, or the user's word.
 func (p *plan) met(w way) Reason {
-	for _, l := range slices.Backward(append(slices.Clone(w.over), w.at)) {
-		if p.choices[l.Name] == Off {
-			return userOff(l.Name)
+	for i, l := range slices.Backward(append(slices.Clone(w.over), w.at)) {
+		r := p.withheld[l]
+		switch {
+		case p.choices[l.Name] == Off:
+			r = userOff(l.Name)
+		case r.OK() && i == len(w.over):
+			r = hooked(l, p.rules)
+		case r.OK():
+			r = hookedAbove(l, p.rules)
 		}
-		if r := cmp.Or(hooked(l, p.rules), p.withheld[l]); !r.OK() {
+		if !r.OK() {
 			return r
 		}
 	}
