@@ -142,7 +142,7 @@ func (e *env) printDevice(d engine.Decision) {
 	for _, r := range d.Reasons() {
 		wrap(w, "  ", fmt.Sprintf("[%s] %s", r.Code, r.Error()), e.width())
 	}
-	for _, u := range d.Slow {
+	for _, u := range d.SlowAbove() {
 		wrap(w, "  ", fmt.Sprintf("[%s] flows through %s stay slow: %s", u.Reason.Code, u.Name, u.Reason.Error()), e.width())
 	}
 }

@@ -44,6 +44,12 @@ func engineLink(d link.Device) engine.Link {
 	for _, f := range d.ForeignFilters {
 		l.Filters = append(l.Filters, f.String())
 	}
+	for _, x := range d.ForeignXDP {
+		l.XDPPrograms = append(l.XDPPrograms, x.String())
+	}
+	if d.Qdisc.Acts() {
+		l.Qdisc = d.Qdisc.Root
+	}
 	return l
 }
 

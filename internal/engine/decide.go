@@ -102,7 +102,7 @@ type spot struct {
 // list collects the devices that flowtables list.
 func (p *plan) list() {
 	for _, f := range p.rules.Flowtables {
-		for _, name := range f.Devices {
+		for _, name := range p.named(f.Devices) {
 			d := p.listed[name]
 			if d == nil {
 				d = &Decision{Name: name}
@@ -134,6 +134,28 @@ func (p *plan) list() {
 			d.Hook = Off
 		}
 	}
+}
+
+// named puts devices in the place of names that end in an asterisk. One that means no device stays.
+func (p *plan) named(listed []string) []string {
+	var out []string
+	for _, name := range listed {
+		if !strings.HasSuffix(name, "*") {
+			out = append(out, name)
+			continue
+		}
+		n := len(out)
+		for i := range p.stack.links {
+			if l := &p.stack.links[i]; ruleset.Names(name, l.Name) {
+				out = append(out, l.Name)
+			}
+		}
+		if len(out) == n {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 func userOff(name string) Reason {
@@ -210,11 +232,17 @@ func (p *plan) take(d *Decision, w *way) {
 
 // met is the first thing on a way that fast packets would not pass, from its end upward, or the user's word.
 func (p *plan) met(w way) Reason {
-	for _, l := range slices.Backward(append(slices.Clone(w.over), w.at)) {
-		if p.choices[l.Name] == Off {
-			return userOff(l.Name)
+	for i, l := range slices.Backward(append(slices.Clone(w.over), w.at)) {
+		r := p.withheld[l]
+		switch {
+		case p.choices[l.Name] == Off:
+			r = userOff(l.Name)
+		case r.OK() && i == len(w.over):
+			r = hooked(l, p.rules)
+		case r.OK():
+			r = hookedAbove(l, p.rules)
 		}
-		if r := cmp.Or(hooked(l, p.rules), p.withheld[l]); !r.OK() {
+		if !r.OK() {
 			return r
 		}
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -11,16 +12,18 @@ import (
 // standing is what is known of a device that stands on devices where packets are looked up.
 type standing struct {
 	meant     bool // a flowtable lists it, or one that it stands on
-	free      bool // packets are carried on at least one of those it stands on
+	free      bool // packets may be carried on at least one of those it stands on
 	labels    ruleset.Labels
 	flowtable bool
-	no        Reason // what one of its ways to a free spot meets
+	no        Reason // what one of its ways to a free spot meets, or any where none is free
 }
 
 // stand looks at all ways from a device down to spots. The datapath knows that a packet came in by the device and that
 // it was looked up at the end of a way, not which way it went: one that is not free rules out the device.
 func (p *plan) stand(l *Link) standing {
 	var s standing
+	var shut Reason
+	var stray *Link // the end of a way of which no device is listed
 	for _, w := range p.stack.ways(l) {
 		spot := p.spots[w.at]
 		if spot == nil || !w.no.OK() {
@@ -29,14 +32,27 @@ func (p *plan) stand(l *Link) standing {
 		if spot.free {
 			s.free = true
 			s.no = cmp.Or(s.no, p.met(w))
+		} else {
+			shut = cmp.Or(shut, p.met(w))
 		}
+		meant := false
 		for _, o := range append(slices.Clone(w.over), w.at) {
 			if d := p.active(o); d != nil {
-				s.meant = true
+				meant = true
 				s.labels = s.labels.Union(d.labels)
 				s.flowtable = s.flowtable || d.Real
 			}
 		}
+		s.meant = s.meant || meant
+		if spot.free && !meant {
+			stray = w.at
+		}
+	}
+	switch {
+	case !s.free:
+		s.no = shut
+	case s.meant && stray != nil && s.no.OK():
+		s.no = Reason{NotListed, fmt.Sprintf("packets of %s also come in by %s, which no flowtable lists", l.Name, stray.Name), fmt.Sprintf("list %s in the flowtable", l.Name)}
 	}
 	return s
 }
@@ -84,7 +100,7 @@ func (p *plan) aboves(ids map[string]uint32) []Device {
 		}
 		out = append(out, Device{
 			Ifindex: u.Ifindex, Name: u.Name, Hook: TC, Above: true, Labels: s.labels, Flowtable: s.flowtable,
-			Stack: ids[u.Name], Refused: !s.free || !s.no.OK(),
+			Stack: ids[u.Name], Refused: !s.no.OK(),
 		})
 	}
 	return out

@@ -26,7 +26,24 @@ func hooked(l *Link, r ruleset.Ruleset) Reason {
 	return Reason{}
 }
 
+// hookedAbove is what hooked is for a device that packets would not pass at all. XDP programs and the qdisc of the
+// device where they are looked up see them.
+func hookedAbove(l *Link, r ruleset.Ruleset) Reason {
+	switch {
+	case len(l.XDPPrograms) > 0:
+		return Reason{ForeignXDP, fmt.Sprintf("fast packets would not pass the %s on %s", l.XDPPrograms[0], l.Name), fmt.Sprintf("ip link set dev %s xdp off", l.Name)}
+	case l.Qdisc != "":
+		return Reason{QdiscAbove, fmt.Sprintf("fast packets would not pass the %s qdisc of %s", l.Qdisc, l.Name), "put it on the device below"}
+	}
+	return hooked(l, r)
+}
+
 // bypass reports whether the reason is something that slow packets pass and fast ones would not.
 func bypass(r Reason) bool {
-	return r.Code == ForeignFilter || r.Code == DeviceChain || r.Code == BridgeChain
+	switch r.Code {
+	case ForeignFilter, DeviceChain, BridgeChain, ForeignXDP, QdiscAbove:
+		return true
+	default:
+		return false
+	}
 }

@@ -46,6 +46,10 @@ func machine(t *testing.T, text string) []engine.Link {
 				l.Filtering = true
 			case "filter":
 				l.Filters = []string{"tcx ingress program " + value}
+			case "xdp":
+				l.XDPPrograms = []string{"generic XDP program " + value}
+			case "qdisc":
+				l.Qdisc = value
 			default:
 				t.Fatalf("what is %q?", o)
 			}
@@ -401,6 +405,42 @@ func TestPlacesOfStackedDevices(t *testing.T) {
 				2 r0 tc refused under labels 127 stack 2
 				4 r2 xdp under labels 127 stack 2
 				5 br0 above labels 127 stack 2`,
+		}, {
+			"something on the only listed device, and vlans above", `
+				r0 nic filter=theirs
+				r0.10 vlan on=r0 id=10`,
+			"r0", `
+				r0: off on r0[off: foreign-tc-filter] but not r0.10[foreign-tc-filter]`, `
+				2 r0 tc refused labels 127 stack 2
+				3 r0.10 above refused labels 127 stack 2`,
+		}, {
+			"one port of a bridge is listed, another is used for its vlan", `
+				r0 nic master=br0
+				r2 nic master=br0
+				r2.5 vlan on=r2 id=5
+				br0 bridge`,
+			"r0 r2.5", `
+				r0: xdp on r0 but not br0[not-listed]
+				r2.5: xdp on r2/5`, `
+				2 r0 xdp labels 127 stack 2
+				3 r2 xdp under labels 127 stack 2
+				4 r2.5 above labels 127 stack 2`,
+		}, {
+			"programs and qdiscs matter only where packets do not pass", `
+				r0 nic xdp=theirs qdisc=htb
+				r0.10 vlan on=r0 id=10 qdisc=htb
+				r0.20 vlan on=r0 id=20
+				r2 nic master=br0
+				br0 bridge xdp=theirs`,
+			"r0.10 r0.20 br0", `
+				br0: off on r2[off: foreign-xdp-above]
+				r0.10: off on r0/10[off: qdisc-above]
+				r0.20: xdp on r0/20`, `
+				2 r0 xdp under labels 127 stack 2
+				3 r0.10 above refused labels 127 stack 2
+				4 r0.20 above labels 127 stack 2
+				5 r2 tc refused under labels 127 stack 5
+				6 br0 above refused labels 127 stack 5`,
 		}, {
 			"something on the port of a bond is passed by slow and fast packets", `
 				e0 nic master=bond0 filter=theirs

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -39,6 +40,12 @@ func (p Place) tagged() string {
 		ids = append(ids, fmt.Sprint(t.ID))
 	}
 	return fmt.Sprintf(" (tags %s)", strings.Join(ids, "."))
+}
+
+// SlowAbove are the devices above whose flows stay slow for a reason that Reasons does not give.
+func (d Decision) SlowAbove() []SlowDevice {
+	said := d.Reasons()
+	return slices.DeleteFunc(slices.Clone(d.Slow), func(u SlowDevice) bool { return slices.Contains(said, u.Reason) })
 }
 
 // Reasons are what a person has to know of a decision: why what is off is off, and why what runs is not at XDP, the

@@ -286,7 +286,7 @@ func logLines(d Decision) [][]any {
 		}
 		lines = append(lines, append([]any{"device", d.Name}, attrs...))
 	}
-	for _, u := range d.Slow {
+	for _, u := range d.SlowAbove() {
 		lines = append(lines, []any{"device", d.Name, "slow_above", u.Name, "code", u.Reason.Code, "reason", u.Reason.Error()})
 	}
 	return lines

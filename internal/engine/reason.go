@@ -20,6 +20,7 @@ const (
 	IsStacked      Code = "stacked-device"
 	IsPort         Code = "port"
 	NoPort         Code = "no-port"
+	NotListed      Code = "not-listed"
 	TooManyTags    Code = "too-many-tags"
 	LowerElsewhere Code = "lower-elsewhere"
 	IPsecDevice    Code = "ipsec-device"
@@ -28,6 +29,8 @@ const (
 	DeviceChain    Code = "netdev-chain"
 	BridgeChain    Code = "bridge-chain"
 	ForeignFilter  Code = "foreign-tc-filter"
+	ForeignXDP     Code = "foreign-xdp-above"
+	QdiscAbove     Code = "qdisc-above"
 	XDPBusy        Code = "xdp-busy"
 	AttachFailed   Code = "attach-failed"
 	TCByDefault    Code = "tc-by-default"
@@ -70,6 +73,7 @@ func Codes() []CodeInfo {
 		{IsStacked, "the device stands on another one in a way that is not carried (ipvlan, MACsec, a macvlan on a device that is used itself)"},
 		{IsPort, "the device is a port of a bond, a team or a switch, where its packets are looked up"},
 		{NoPort, "the bridge has no ports"},
+		{NotListed, "packets of a bridge come in by listed ports and by others that are used for another reason"},
 		{TooManyTags, "packets carry more than two VLAN tags"},
 		{LowerElsewhere, "the device below the VLAN is in another network namespace"},
 		{IPsecDevice, "the device stands for IPsec policies (vti, xfrm)"},
@@ -78,6 +82,8 @@ func Codes() []CodeInfo {
 		{DeviceChain, "a netdev chain on the device, or on one below it, has rules that fast packets would not pass"},
 		{BridgeChain, "a chain of family bridge has rules that fast packets would not pass"},
 		{ForeignFilter, "somebody else's tc filter or tcx program on the device, or on one below it, would not see fast packets"},
+		{ForeignXDP, "somebody else's XDP program is on a device above the one where packets are looked up"},
+		{QdiscAbove, "a VLAN or bridge has a qdisc that fast packets, sent to the device below, would not pass"},
 		{XDPBusy, "somebody else's XDP program is on the device; it is never replaced"},
 		{AttachFailed, "the kernel refused the program on this device"},
 		{TCByDefault, "tc is the default for this kind of device; --device DEVICE=xdp asks for XDP"},

@@ -71,6 +71,10 @@ type Link struct {
 	XDP, XDPTarget Reason
 	// Filters are other people's tc filters and tcx programs, as text.
 	Filters []string
+	// XDPPrograms are other people's XDP programs, as text.
+	XDPPrograms []string
+	// Qdisc is the root qdisc, where packets that do not pass it would miss something; else empty.
+	Qdisc string
 }
 
 // Device is a device the datapath has to run on.

@@ -248,8 +248,8 @@ func TestQdiscShapes(t *testing.T) {
 		if d.Qdisc != (Qdisc{Root: c.root, Shaper: c.shaper}) {
 			t.Errorf("%s: %+v", c.script, d.Qdisc)
 		}
-		if r := d.XDPTarget(); (r.Code == QdiscShapes) != (c.shaper != "") {
-			t.Errorf("%s: %s", c.script, r)
+		if r := d.XDPTarget(); (r.Code == QdiscShapes) != (c.shaper != "") || d.Qdisc.Acts() != (c.shaper != "") {
+			t.Errorf("%s: %s, acts %v", c.script, r, d.Qdisc.Acts())
 		}
 	}
 }

@@ -17,6 +17,16 @@ type Qdisc struct {
 // Shapes reports whether a packet that goes round the qdisc (an XDP redirect does) would escape a limit.
 func (q Qdisc) Shapes() bool { return q.Shaper != "" }
 
+// Acts reports whether a packet that does not pass the qdisc at all would miss something: a limit, or classes whose
+// filters may do what they like. On a device that sends at once, as all that stand on others do, mere queues do nothing.
+func (q Qdisc) Acts() bool {
+	switch q.Root {
+	case "prio", "multiq":
+		return true
+	}
+	return q.Shapes()
+}
+
 // shapes says whether a qdisc kind limits rate, delays or reserves. Kinds that only queue, drop or choose an order
 // are listed; everything else counts, so that an unknown kind is honored.
 func shapes(kind string) bool {

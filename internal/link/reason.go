@@ -72,7 +72,7 @@ func (d Device) XDPCapable() Reason {
 	}
 	if len(d.ForeignXDP) > 0 {
 		p := d.ForeignXDP[0]
-		return Reason{ForeignXDPProgram, fmt.Sprintf("%s runs the %s XDP program %q (id %d) of somebody else", d.Name, p.Mode, p.Name, p.ID), fmt.Sprintf("ip link set dev %s xdp off, or use the tc hook", d.Name)}
+		return Reason{ForeignXDPProgram, fmt.Sprintf("%s runs the %s of somebody else", d.Name, p), fmt.Sprintf("ip link set dev %s xdp off, or use the tc hook", d.Name)}
 	}
 	if d.Kind == "veth" {
 		if r := d.tagsAbove(); !r.OK() {

@@ -2,11 +2,15 @@ package link
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
 // watched reads events of one namespace in order.
@@ -307,4 +311,99 @@ func TestWatchIsOfItsOwnNamespaceAndEndsWithItsContext(t *testing.T) {
 			t.Fatal("channel still open")
 		}
 	}
+}
+
+func TestWatchBridgePorts(t *testing.T) {
+	p := newPair(t)
+	p.router.Script(`
+		ip link add br0 type bridge
+		ip link add v0 type veth peer name v1
+		ip link set br0 up
+		ip link set v0 up
+		ip link set v1 up`)
+	r0, v0 := p.device("r0").Ifindex, p.device("v0").Ifindex
+	w := p.watch(t)
+	of := func(k Kind, ifindex uint32) func(Event) bool {
+		return func(e Event) bool { return e.Kind == k && e.Ifindex == ifindex && !e.Gone }
+	}
+	p.router.Script("ip link set r0 master br0")
+	w.until("r0 is a port", of(LinkChanged, r0))
+	p.router.Script("ip link set v0 master br0")
+	w.until("v0 is a port", of(LinkChanged, v0))
+	w.barrier(p)
+
+	const blocking = "4" // BR_STATE_BLOCKING
+	p.router.Script("bridge link set dev r0 state " + blocking)
+	w.until("r0 blocked", of(PortChanged, r0))
+	p.router.Script("bridge link set dev r0 state 3")
+	w.until("r0 forwards", of(PortChanged, r0))
+	p.router.Script("bridge link set dev r0 isolated on")
+	w.until("r0 isolated", of(PortChanged, r0))
+	w.barrier(p)
+
+	p.router.Script("ip link set v0 nomaster")
+	w.until("v0 is a port no more", of(LinkChanged, v0))
+}
+
+func TestWatchStationThatMovesToAnotherPort(t *testing.T) {
+	p := newPair(t)
+	p.router.Script(`
+		ip link add br0 type bridge
+		ip link add v0 type veth peer name v1
+		ip link set r0 master br0
+		ip link set v0 master br0
+		ip link set br0 up
+		ip link set v0 up
+		ip link set v1 up`)
+	r0, v0, br0 := p.device("r0").Ifindex, p.device("v0").Ifindex, p.device("br0").Ifindex
+	station := packet.MAC{2, 0, 0, 0, 0, 0xaa}
+	send := func(ns *testkit.NS, dev string) {
+		t.Helper()
+		index, err := ns.Ifindex(dev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A frame of the experimental Ethertype, to everybody.
+		frame := append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, station[:]...)
+		frame = append(frame, 0x88, 0xb5)
+		port := testkit.OpenPort(t, testkit.Dev{NS: ns, Name: dev, Index: index}, testkit.PortOptions{})
+		if err := port.Send(append(frame, make([]byte, 46)...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := p.watch(t)
+	seen := func(e Event) bool {
+		return e.Kind == FDBChanged && e.Old.String() == net.HardwareAddr(station[:]).String()
+	}
+	send(p.peer, "c0")
+	if e, _ := w.until("the station at r0", seen); e.Ifindex != r0 || e.Bridge != br0 || e.OldPort != 0 {
+		t.Errorf("%s", e)
+	}
+	send(p.peer, "c0")
+	for _, e := range w.barrier(p) {
+		if seen(e) {
+			t.Errorf("heard of where it was already: %s", e)
+		}
+	}
+	send(p.router, "v1")
+	if e, _ := w.until("the station at v0", seen); e.Ifindex != v0 || e.Bridge != br0 || e.OldPort != r0 || e.Gone {
+		t.Errorf("%s", e)
+	}
+	p.router.Script("ip link set br0 type bridge fdb_flush")
+	w.until("the station forgotten", func(e Event) bool { return seen(e) && e.Gone })
+}
+
+func TestWatchDevicesComeGoAndChangeNames(t *testing.T) {
+	p := newPair(t)
+	r0 := p.device("r0").Ifindex
+	w := p.watch(t)
+	p.router.Script("ip link add link r0 name mv0 type macvlan")
+	w.until("a device on r0", func(e Event) bool { return e.Kind == LinkChanged && e.Name == "mv0" && !e.Gone })
+	p.router.Script(`
+		ip link set r0 down
+		ip link set r0 name wan
+		ip link set wan up`)
+	w.until("the new name", func(e Event) bool { return e.Kind == LinkChanged && e.Ifindex == r0 && e.Name == "wan" && e.Up })
+	p.router.Script("ip link del mv0")
+	w.until("mv0 gone", func(e Event) bool { return e.Kind == LinkChanged && e.Name == "mv0" && e.Gone })
 }

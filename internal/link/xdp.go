@@ -97,6 +97,11 @@ type XDPProgram struct {
 	Mode XDPMode
 }
 
+// String renders the program as status shows it.
+func (p XDPProgram) String() string {
+	return fmt.Sprintf("%s XDP program %q (id %d)", p.Mode, p.Name, p.ID)
+}
+
 // programName returns the name of a loaded program; empty when it is gone or not ours to see.
 func programName(id uint32) string {
 	p, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))

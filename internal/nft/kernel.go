@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -21,6 +22,7 @@ const (
 	flowtableDevs  = 3 // NFTA_FLOWTABLE_HOOK_DEVS
 	hookDevs       = 4 // NFTA_HOOK_DEVS
 	deviceName     = 1 // NFTA_DEVICE_NAME
+	devicePrefix   = 2 // NFTA_DEVICE_PREFIX
 
 	flagOffload = 1 // NFT_FLOWTABLE_HW_OFFLOAD
 	flagCounter = 2 // NFT_FLOWTABLE_COUNTER
@@ -169,8 +171,12 @@ func flowtableObject(ad *netlink.AttributeDecoder, o *kernelObject) {
 
 func (o *kernelObject) addDevices(list *netlink.AttributeDecoder) error {
 	for list.Next() {
-		if list.Type() == deviceName {
+		switch b := list.Bytes(); {
+		case list.Type() == deviceName && bytes.HasSuffix(b, []byte{0}):
 			o.devices = append(o.devices, list.String())
+		case list.Type() == deviceName, list.Type() == devicePrefix:
+			// "eth*": Linux 6.16 leaves the terminating zero of the name out, later ones have an attribute for it.
+			o.devices = append(o.devices, string(bytes.TrimRight(b, "\x00"))+"*")
 		}
 	}
 	return nil

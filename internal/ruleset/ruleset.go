@@ -4,7 +4,10 @@
 // The package is pure: no commands, no sockets. It does not evaluate rules.
 package ruleset
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Ruleset is a ruleset as far as the flow fast path looks at it. Slices are in the order of the listing.
 type Ruleset struct {
@@ -20,7 +23,7 @@ type Ruleset struct {
 // Flowtable is a flowtable of the kernel, or the set that stands for one where it was lowered.
 type Flowtable struct {
 	Family, Table, Name string
-	Devices             []string // sorted
+	Devices             []string // sorted; see Names
 	Hook                string   // "ingress"
 	Priority            string   // as nft prints it: a number, or for a lowered one the text of the file
 	Flags               []string // "offload", "counter"; sorted
@@ -55,8 +58,17 @@ type Chain struct {
 // device: family netdev (ingress and egress), and inet ingress. Empty chains with policy accept are left out.
 func (r Ruleset) Ingress(device string) []Chain {
 	return r.chains(func(c Chain) bool {
-		return c.onDevice() && slices.Contains(c.Devices, device)
+		return c.onDevice() && slices.ContainsFunc(c.Devices, func(d string) bool { return Names(d, device) })
 	})
+}
+
+// Names reports whether a device of a listing means this one: itself, or with an asterisk at the end all whose names
+// begin so (since Linux 6.16).
+func Names(listed, device string) bool {
+	if prefix, ok := strings.CutSuffix(listed, "*"); ok {
+		return strings.HasPrefix(device, prefix)
+	}
+	return listed == device
 }
 
 // Bridge returns the base chains of family bridge that do something.

@@ -215,3 +215,21 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestNames_AsteriskAtTheEnd_MeansAllThatBeginSo(t *testing.T) {
+	for _, c := range []struct {
+		listed, device string
+		want           bool
+	}{
+		{"eth0", "eth0", true}, {"eth0", "eth01", false}, {"eth*", "eth0", true}, {"eth*", "eth", true},
+		{"eth*", "veth0", false}, {"*", "lo", true}, {"et*0", "eth0", false}, {"", "eth0", false},
+	} {
+		if got := Names(c.listed, c.device); got != c.want {
+			t.Errorf("%q names %q: %v", c.listed, c.device, got)
+		}
+	}
+	r := Ruleset{Chains: []Chain{{Family: "netdev", Name: "c", Hook: "ingress", Devices: []string{"eth*"}, Rules: 1}}}
+	if len(r.Ingress("eth7")) != 1 || len(r.Ingress("wan")) != 0 {
+		t.Error("chain on eth* is not on eth7, or on wan")
+	}
+}

@@ -75,6 +75,17 @@ func (m *Machine) ChangeLink(name string, f func(*engine.Link)) {
 	m.Announce(engine.Change{What: "link " + name + " changed", Reread: true})
 }
 
+// RenameLink gives a device another name.
+func (m *Machine) RenameLink(name, to string) {
+	m.mu.Lock()
+	l := m.links[name]
+	delete(m.links, name)
+	l.Name = to
+	m.links[to] = l
+	m.mu.Unlock()
+	m.Announce(engine.Change{What: "link " + name + " is " + to, Reread: true})
+}
+
 // SetRules replaces the ruleset.
 func (m *Machine) SetRules(r ruleset.Ruleset) {
 	m.mu.Lock()
@@ -273,18 +284,18 @@ func (d *Datapath) Applies() int {
 	return d.applies
 }
 
-// String prints a line for each device: "2 r0 tc", "3 r0.10 above", "4 r2 refused".
+// String prints a line for each device: "2 r0 tc", "3 r0.10 above", "4 r2 tc refused".
 func (d *Datapath) String() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var b strings.Builder
 	for _, dev := range d.devices {
 		state := string(dev.Hook)
-		switch {
-		case dev.Above:
+		if dev.Above {
 			state = "above"
-		case dev.Refused:
-			state = "refused"
+		}
+		if dev.Refused {
+			state += " refused"
 		}
 		fmt.Fprintf(&b, "%d %s %s\n", dev.Ifindex, dev.Name, state)
 	}
