@@ -34,7 +34,8 @@ prints what a packet costs by path, family and number of flows, and what the
 datapath costs new connections. Nothing of the machine's own network is touched,
 and nothing is left behind.
 
-The whole benchmark takes about twelve minutes, --quick less than twenty seconds.`,
+The whole benchmark takes about twelve minutes, --quick less than twenty
+seconds.`,
 		Example: `  nft-offload bench flows --quick
   nft-offload bench flows --flows 1,16384 --family ip
   nft-offload bench flows --json > bench.json`,

@@ -94,7 +94,7 @@ func (r *runner) run() (err error) {
 		err = errors.Join(err, fp.close(), r.leave(err, adopted))
 	}()
 	return r.serve(engine.New(engine.Config{
-		Source: nftSource{}, Links: r.links, Datapath: fp, Conntrack: r.conntrack, Candidates: fp.candidates,
+		Source: nftSource{}, Links: r.links, Datapath: fp, Operator: fp, Conntrack: r.conntrack, Candidates: fp.candidates,
 		Choices: r.options.choices, Settings: r.options.settings(), Since: r.since, Log: r.log,
 		Identity: engine.Identity{PID: os.Getpid(), Version: version(), Namespace: r.namespace, Adopted: adopted},
 	}))

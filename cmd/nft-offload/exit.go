@@ -27,6 +27,9 @@ const (
 	exitRunning
 	exitRuleset
 	exitDevice
+	exitNotConfirmed
+	exitPending
+	exitNothingPending
 )
 
 // exitInfo explains a code.
@@ -47,6 +50,9 @@ func exitCodes() []exitInfo {
 		{exitRunning, "running", "another `nft-offload run` holds this network namespace"},
 		{exitRuleset, "ruleset", "the ruleset was refused, by nft or because it cannot be lowered; the live ruleset is as it was"},
 		{exitDevice, "device", "a device named on the command line does not exist or cannot be used as asked"},
+		{exitNotConfirmed, "not-confirmed", "nobody confirmed a `load --confirm` in time, or somebody rolled it back: the previous ruleset is there again"},
+		{exitPending, "pending", "a `load --confirm` waits for `confirm` or `rollback`; nothing was changed"},
+		{exitNothingPending, "nothing-pending", "no load waits to be confirmed or rolled back"},
 	}
 }
 
@@ -71,6 +77,7 @@ func codeOf(err error) exitCode {
 		source      *nft.SourceError
 		unsupported *nft.UnsupportedError
 		mark        *nft.MarkError
+		unsaved     *nft.UnsavedError
 		path        *fs.PathError
 	)
 	switch {
@@ -86,7 +93,7 @@ func codeOf(err error) exitCode {
 		return exitNoDaemon
 	case errors.As(err, &device), errors.As(err, &noDevice):
 		return exitDevice
-	case errors.As(err, &refused), errors.As(err, &source), errors.As(err, &unsupported), errors.As(err, &mark):
+	case errors.As(err, &refused), errors.As(err, &source), errors.As(err, &unsupported), errors.As(err, &mark), errors.As(err, &unsaved):
 		return exitRuleset
 	case errors.As(err, &path) && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EISDIR)):
 		return exitUsage // a file that the user named

@@ -5,38 +5,81 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
 )
 
+// filterFlags say which flows are meant.
+type filterFlags struct{ src, dst, port, proto string }
+
+func (f *filterFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&f.src, "src", "", "source `ADDRESS` or prefix")
+	flags.StringVar(&f.dst, "dst", "", "destination `ADDRESS` or prefix")
+	flags.StringVar(&f.port, "port", "", "source or destination `PORT`")
+	flags.StringVar(&f.proto, "proto", "", "tcp or udp")
+}
+
+// filter reads the conditions; none means all flows.
+func (f *filterFlags) filter() (engine.Filter, error) {
+	filter, err := engine.ParseFilter(f.src, f.dst, f.port, f.proto)
+	if err != nil {
+		return filter, usage("%w", err)
+	}
+	return filter, nil
+}
+
+// some is filter for commands that mean all flows only when they are told so.
+func (f *filterFlags) some(all bool) (engine.Filter, error) {
+	filter, err := f.filter()
+	none := filter == (engine.Filter{})
+	switch {
+	case err != nil:
+		return filter, err
+	case none && !all:
+		return filter, usage("which flows? --src, --dst, --port or --proto, or --all")
+	case !none && all:
+		return filter, usage("--all and a condition: which of them is meant?")
+	}
+	return filter, nil
+}
+
 func flowsCommand(e *env) *cobra.Command {
-	var src, dst, port, proto string
-	var asJSON bool
+	var ff filterFlags
+	var refused, asJSON bool
 	c := &cobra.Command{
 		Use:   "flows",
-		Short: "list the flows in the table, the busiest first",
+		Short: "list the flows in the table, the busiest first; flush or hold some",
 		Long: `flows lists the directions of flows that are in the table: tuple, translation,
-devices, packets and bytes carried, age, and how long the lease still holds. A
-filter on an address or port matches it before or after translation.
+devices, packets and bytes carried, age, and how long the lease still holds.
+
+With --refused it lists the flows that the ruleset handed to "flow add" and that
+are not carried all the same: why, and what to do. It is made from samples of
+the last minute, a thousand a second and CPU at most.
+
+A filter means a flow when one of its directions, before or after translation,
+meets all conditions: it does not matter who began, nor on which side of NAT the
+address is. Here and in the commands below, --src and --dst take prefixes.
 
 Without a daemon it exits with code 5 and says whether a datapath is pinned.`,
 		Example: `  nft-offload flows
   nft-offload flows --src 10.0.0.0/8 --port 443 --proto tcp
+  nft-offload flows --refused
   nft-offload flows --json | jq '[.[] | .bytes] | add'`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			f, err := engine.ParseFilter(src, dst, port, proto)
+			f, err := ff.filter()
 			if err != nil {
-				return usage("%w", err)
-			}
-			if f.Src.IsValid() && f.Dst.IsValid() && f.Src.Addr().Is4() != f.Dst.Addr().Is4() {
-				return usage("no flow goes from %s to %s: one is IPv4 and the other IPv6", src, dst)
+				return err
 			}
 			c, err := e.client()
 			if err != nil {
 				return err
 			}
-			flows, err := c.Flows(e.ctx, src, dst, port, proto)
+			if refused {
+				return e.showRefused(c, f, asJSON)
+			}
+			flows, err := c.Flows(e.ctx, ff.src, ff.dst, ff.port, ff.proto)
 			if err != nil {
 				return e.noDaemon(err)
 			}
@@ -47,12 +90,10 @@ Without a daemon it exits with code 5 and says whether a datapath is pinned.`,
 			return nil
 		},
 	}
-	f := c.Flags()
-	f.StringVar(&src, "src", "", "source `ADDRESS` or prefix")
-	f.StringVar(&dst, "dst", "", "destination `ADDRESS` or prefix")
-	f.StringVar(&port, "port", "", "source or destination `PORT`")
-	f.StringVar(&proto, "proto", "", "tcp or udp")
-	f.BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&refused, "refused", false, "list flows that were handed over and are not carried, with reasons")
+	ff.add(c.PersistentFlags())
+	c.PersistentFlags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.AddCommand(flushCommand(e, &ff, &asJSON), holdCommand(e, &ff, &asJSON), releaseCommand(e, &ff, &asJSON))
 	return c
 }
 
@@ -60,7 +101,7 @@ Without a daemon it exits with code 5 and says whether a datapath is pinned.`,
 func (e *env) printFlows(flows []engine.Flow) {
 	for _, f := range flows {
 		state := f.State
-		if f.State == "ready" {
+		if f.State == engine.StateReady {
 			state = e.good(state)
 		}
 		fmt.Fprintf(e.stdout, "%s %s > %s\n", e.bold(f.Proto), f.Src, f.Dst)

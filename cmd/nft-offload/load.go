@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -37,8 +39,31 @@ func (l *loweringFlags) options(e *env) (nft.Options, error) {
 	return o, nil
 }
 
+// confirmFlags are what load has besides.
+type confirmFlags struct {
+	limit  time.Duration // 0: no confirmation is asked for
+	noWait bool
+}
+
+// Limits of --confirm: below, nobody can answer; above, somebody has forgotten it.
+const (
+	shortestConfirm = time.Second
+	longestConfirm  = 24 * time.Hour
+)
+
+func (f *confirmFlags) check() error {
+	if f.limit != 0 && (f.limit < shortestConfirm || f.limit > longestConfirm) {
+		return usage("--confirm %s is not between %s and %s", f.limit, shortestConfirm, longestConfirm)
+	}
+	if f.noWait && f.limit == 0 {
+		return usage("--no-wait has no meaning without --confirm")
+	}
+	return nil
+}
+
 func loadCommand(e *env) *cobra.Command {
 	var l loweringFlags
+	var f confirmFlags
 	c := &cobra.Command{
 		Use:   "load FILE",
 		Short: "load a ruleset with `flow add` rules, whatever the kernel has",
@@ -48,31 +73,128 @@ left out and reported, and so is "flags offload" where a device refuses it.
 
 Where the kernel has no flowtables (CONFIG_NF_FLOW_TABLE), or with --lower, each
 "flow add" is rewritten to a conntrack label that the datapath looks for; what
-differs from a kernel flowtable is listed. On any error the live ruleset stays.`,
+differs from a kernel flowtable is listed. On any error the live ruleset stays.
+
+With --confirm 30s the previous ruleset comes back after 30 seconds, unless
+somebody runs "nft-offload confirm" (from a new session: that proves that one
+can be opened) or presses enter here. Ctrl-C brings it back at once. A process
+of its own watches over that: neither a lost session nor kill -9 of this command
+leaves you locked out. The exit code is 0 when confirmed and 9 when rolled back.
+With --no-wait the command returns when the ruleset is loaded.`,
 		Example: `  nft-offload load examples/router.nft
-  nft-offload load --lower /etc/nftables.conf`,
+  nft-offload load --lower /etc/nftables.conf
+  nft-offload load --confirm 30s /etc/nftables.conf`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o, err := l.options(e)
 			if err != nil {
 				return err
 			}
+			if err := f.check(); err != nil {
+				return err
+			}
 			if err := privileged(); err != nil {
 				return err
 			}
-			r, err := nft.Load(e.ctx, args[0], o)
+			src, err := nft.ReadSource(args[0], e.stdin)
 			if err != nil {
 				return err
 			}
-			if l.json {
-				return e.printJSON(r)
+			if f.limit != 0 {
+				return e.loadGuarded(src, o, f, l.json)
 			}
-			e.printReport("loaded "+args[0], r)
-			return nil
+			return e.load(src, o, l.json)
 		},
 	}
 	l.add(c)
+	c.Flags().DurationVar(&f.limit, "confirm", 0, "go back to the previous ruleset after this `TIME` unless confirmed")
+	c.Flags().BoolVar(&f.noWait, "no-wait", false, "with --confirm: return at once, something else confirms")
 	return c
+}
+
+// load loads for good.
+func (e *env) load(src nft.Source, o nft.Options, asJSON bool) error {
+	ns, err := namespace()
+	if err != nil {
+		return err
+	}
+	before, err := e.places.readLoad(ns)
+	if err != nil {
+		return err
+	}
+	// What waits is rolled back to a ruleset that has nothing of this one.
+	if err := pendingError(before, e.places.guarded(ns)); err != nil {
+		return err
+	}
+	r, err := nft.LoadSource(e.ctx, src, o)
+	if err != nil {
+		return err
+	}
+	if before != nil {
+		err = e.places.forgetLoad(ns)
+		e.places.tidy()
+	}
+	if asJSON {
+		return errors.Join(err, e.printJSON(r))
+	}
+	e.printReport("loaded "+src.Name, r)
+	return err
+}
+
+// guardedReport is the JSON of a load with --confirm.
+type guardedReport struct {
+	nft.Report
+	Confirmation confirmation `json:"confirmation"`
+}
+
+// loadGuarded loads and waits for confirmation.
+func (e *env) loadGuarded(src nft.Source, o nft.Options, f confirmFlags, asJSON bool) error {
+	l, err := e.beginGuarded(src, f.limit)
+	if err != nil {
+		return err
+	}
+	r, err := nft.LoadSource(e.ctx, src, o)
+	if err != nil {
+		l.cancel()
+		return err
+	}
+	l.loaded()
+	waiting := confirmation{File: src.Name, State: loadWaiting, Until: time.Now().Add(f.limit)}
+	said := e.stdout
+	if asJSON {
+		said = e.stderr // the document is printed when all is known
+	} else {
+		e.printReport("loaded "+src.Name, r)
+	}
+	var enter <-chan struct{}
+	if !f.noWait {
+		enter = e.enterKey()
+	}
+	how := "run `nft-offload confirm`, best in a new session"
+	if enter != nil {
+		how += ", or press enter here"
+	}
+	wrap(said, "", fmt.Sprintf("within %s %s; otherwise the previous ruleset comes back", f.limit, how), e.width())
+	if f.noWait {
+		l.leave()
+		if asJSON {
+			return e.printJSON(guardedReport{r, waiting})
+		}
+		return nil
+	}
+	c, err := l.await(enter)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		err = e.printJSON(guardedReport{r, c})
+	} else {
+		err = e.printDecision(c, false)
+	}
+	if err != nil {
+		return err
+	}
+	return notConfirmed(c)
 }
 
 // printReport says what was done to a ruleset on the way into the kernel.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
 
 	"github.com/nft-offload/nft-offload/internal/testkit"
 )
@@ -80,18 +81,26 @@ func inside(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func TestHelpOfEveryCommandHasAnExampleAndFits(t *testing.T) {
-	root := rootCommand(&env{})
-	for _, c := range root.Commands() {
-		if c.Run == nil && c.RunE == nil {
-			continue // a help topic
+	helpFits(t, rootCommand(&env{}).Commands())
+}
+
+func helpFits(t *testing.T, commands []*cobra.Command) {
+	t.Helper()
+	for _, c := range commands {
+		helpFits(t, c.Commands())
+		if c.Run == nil && c.RunE == nil || c.Hidden {
+			continue // a help topic, or of no use to people
 		}
 		if c.Long == "" || c.Example == "" {
-			t.Errorf("%s: no long help or no example", c.Name())
+			t.Errorf("%s: no long help or no example", c.CommandPath())
 		}
 		for line := range strings.Lines(c.Long + "\n" + c.Example) {
 			if len(strings.TrimRight(line, "\n")) > tableWidth {
-				t.Errorf("%s: help line is longer than %d: %s", c.Name(), tableWidth, line)
+				t.Errorf("%s: help line is longer than %d: %s", c.CommandPath(), tableWidth, line)
 			}
+		}
+		if c.Flag("json") == nil && len(c.Commands()) == 0 {
+			t.Errorf("%s: no --json", c.CommandPath())
 		}
 	}
 }

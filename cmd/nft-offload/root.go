@@ -53,11 +53,16 @@ tc. nftables stays the only configuration.`,
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			if netns == "" {
-				return nil
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			if netns != "" {
+				if err := e.enter(namespacePath(netns)); err != nil {
+					return err
+				}
 			}
-			return e.enter(namespacePath(netns))
+			if !speaksOfLoads(c.Name()) {
+				e.sayPending()
+			}
+			return nil
 		},
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -82,9 +87,18 @@ tc. nftables stays the only configuration.`,
 // commands are all commands, in the order of their names.
 func commands(e *env) []*cobra.Command {
 	return []*cobra.Command{
-		benchCommand(e), demoCommand(e), disableCommand(e), enableCommand(e), exitCodesCommand(e), flowsCommand(e), loadCommand(e), runCommand(e),
-		statusCommand(e), versionCommand(e), withdrawCommand(e),
+		benchCommand(e), confirmCommand(e), demoCommand(e), disableCommand(e), enableCommand(e), exitCodesCommand(e), flowsCommand(e), guardCommand(e),
+		loadCommand(e), rollbackCommand(e), runCommand(e), statusCommand(e), versionCommand(e), withdrawCommand(e),
 	}
+}
+
+// speaksOfLoads says which commands deal with a load that waits themselves, or say nothing to people.
+func speaksOfLoads(command string) bool {
+	switch command {
+	case "load", "confirm", "rollback", guardName, "version":
+		return true
+	}
+	return false
 }
 
 // strictArgs gives errors about the number of arguments the exit code for usage.

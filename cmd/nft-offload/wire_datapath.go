@@ -164,6 +164,7 @@ const longestHeartbeatLease = 5 * time.Second
 
 func (f *fastPath) Sweep(watching bool) (engine.Sweep, error) {
 	s, err := f.d.Sweep()
+	err = errors.Join(err, f.d.TrimHolds())
 	if err == nil && watching {
 		active := 0
 		for _, a := range s.Live {

@@ -85,6 +85,12 @@ func (e *env) withdraw(restore string) (w withdrawal, err error) {
 	if err := datapath.Withdraw(e.places.pins(ns)); err != nil {
 		return w, err
 	}
+	// What was rolled back is history; what waits is the ruleset's affair.
+	if r, _ := e.places.readLoad(ns); r != nil && r.State == loadRolledBack {
+		if err := e.places.forgetLoad(ns); err != nil {
+			return w, err
+		}
+	}
 	if err := os.Remove(e.places.socket(ns)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return w, fmt.Errorf("remove socket: %w", err)
 	}

@@ -23,6 +23,10 @@ type fake struct {
 	flows  []engine.Flow
 	err    error
 	filter engine.Filter
+
+	refused []engine.Refused
+	holds   []engine.Hold
+	asked   string
 }
 
 func (f *fake) Status(context.Context) (engine.Status, error) { return f.status, f.err }
@@ -91,14 +95,14 @@ func TestFlowsAreAskedForWithTheFilter(t *testing.T) {
 		In: "r0", InIndex: 2, Hook: engine.XDP, State: "ready", Packets: 1 << 60, Lease: engine.Seconds(-time.Second),
 	}}}
 	c, _ := serve(t, f)
-	got, err := c.Flows(t.Context(), "10.1.2.3/8", "2001:db8::2", "53", "udp")
+	got, err := c.Flows(t.Context(), "10.1.2.3/8", "192.0.2.2", "53", "udp")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(f.flows, got, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 		t.Errorf("flows (-want +got):\n%s", diff)
 	}
-	want := engine.Filter{Src: netip.MustParsePrefix("10.0.0.0/8"), Dst: netip.MustParsePrefix("2001:db8::2/128"), Port: 53, Proto: "udp"}
+	want := engine.Filter{Src: netip.MustParsePrefix("10.0.0.0/8"), Dst: netip.MustParsePrefix("192.0.2.2/32"), Port: 53, Proto: "udp"}
 	if f.filter != want {
 		t.Errorf("filter %+v, want %+v", f.filter, want)
 	}

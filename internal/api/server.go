@@ -15,8 +15,11 @@ import (
 
 // Paths of the interface.
 const (
-	pathStatus = "/v1/status"
-	pathFlows  = "/v1/flows"
+	pathStatus  = "/v1/status"
+	pathFlows   = "/v1/flows"
+	pathRefused = "/v1/refused"
+	pathFlush   = "/v1/flush"
+	pathHolds   = "/v1/holds"
 )
 
 // callTimeout bounds one answer: a large table takes a second to list.
@@ -26,6 +29,16 @@ const callTimeout = 10 * time.Second
 type Engine interface {
 	Status(ctx context.Context) (engine.Status, error)
 	Flows(ctx context.Context, f engine.Filter) ([]engine.Flow, error)
+	Operator
+}
+
+// Operator is what the server passes on.
+type Operator interface {
+	Refused(ctx context.Context, f engine.Filter) ([]engine.Refused, error)
+	Flush(ctx context.Context, f engine.Filter) (engine.Flushed, error)
+	Hold(ctx context.Context, f engine.Filter, d time.Duration) (engine.Flushed, error)
+	Holds(ctx context.Context) ([]engine.Hold, error)
+	Release(ctx context.Context, f engine.Filter) (int, error)
 }
 
 // Server answers on one socket.
@@ -82,21 +95,11 @@ func Handler(e Engine) http.Handler {
 		s, err := e.Status(ctx)
 		reply(w, s, err)
 	})
-	mux.HandleFunc("GET "+pathFlows, func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
-		defer cancel()
-		q := r.URL.Query()
-		f, err := engine.ParseFilter(q.Get("src"), q.Get("dst"), q.Get("port"), q.Get("proto"))
-		if err != nil {
-			fail(w, http.StatusBadRequest, err)
-			return
-		}
+	mux.HandleFunc("GET "+pathFlows, filtered(func(ctx context.Context, f engine.Filter, _ *http.Request) (any, error) {
 		flows, err := e.Flows(ctx, f)
-		if flows == nil {
-			flows = []engine.Flow{}
-		}
-		reply(w, flowList{flows}, err)
-	})
+		return flowList{orEmpty(flows)}, err
+	}))
+	operate(mux, e)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Errorf("there is no %s %s", r.Method, r.URL.Path))
 	})
@@ -105,6 +108,14 @@ func Handler(e Engine) http.Handler {
 
 type flowList struct {
 	Flows []engine.Flow `json:"flows"`
+}
+
+// orEmpty makes a list that JSON shows as one.
+func orEmpty[T any](l []T) []T {
+	if l == nil {
+		return []T{}
+	}
+	return l
 }
 
 type failure struct {

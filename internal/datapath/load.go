@@ -228,6 +228,7 @@ func (d *Datapath) configure() error {
 		Prefer:     uint64(min(preferLimit, (d.cfg.Hard-d.cfg.Due)/4)),
 		Check:      uint32(checkEvery / tick),
 		MinPackets: d.cfg.MinPackets,
+		Holds:      old.Holds,
 		Mark:       d.cfg.Mark,
 		KnownMask:  d.maps.Known.MaxEntries() - 1,
 	}

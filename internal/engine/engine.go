@@ -21,6 +21,7 @@ type Config struct {
 	Source     Source
 	Links      Links
 	Datapath   Datapath
+	Operator   Operator
 	Conntrack  Conntrack
 	Candidates <-chan packet.Tuple // TCP connections that wait for BE_LIBERAL, either direction
 	Choices    Choices

@@ -21,6 +21,7 @@ type rig struct {
 	*engine.Engine
 	machine    *enginetest.Machine
 	datapath   *enginetest.Datapath
+	operator   *enginetest.Operator
 	conntrack  *enginetest.Conntrack
 	candidates chan packet.Tuple
 	choices    engine.Choices
@@ -30,8 +31,9 @@ type rig struct {
 }
 
 func newRig() *rig {
+	d := enginetest.NewDatapath()
 	return &rig{
-		machine: enginetest.NewMachine(), datapath: enginetest.NewDatapath(), conntrack: &enginetest.Conntrack{},
+		machine: enginetest.NewMachine(), datapath: d, operator: enginetest.NewOperator(d), conntrack: &enginetest.Conntrack{},
 		candidates: make(chan packet.Tuple, 1024), choices: engine.Choices{}, log: &strings.Builder{},
 	}
 }
@@ -47,7 +49,7 @@ func flowtable(devices ...string) ruleset.Ruleset {
 func (r *rig) run(t *testing.T) *rig {
 	t.Helper()
 	r.Engine = engine.New(engine.Config{
-		Source: r.machine.Source(), Links: r.machine.Links(), Datapath: r.datapath, Conntrack: r.conntrack,
+		Source: r.machine.Source(), Links: r.machine.Links(), Datapath: r.datapath, Operator: r.operator, Conntrack: r.conntrack,
 		Candidates: r.candidates, Choices: r.choices, Settings: engine.Settings{Lease: engine.Seconds(2 * time.Second)},
 		Log: slog.New(slog.NewTextHandler(r.log, nil)),
 	})

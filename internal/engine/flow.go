@@ -42,7 +42,7 @@ type Flow struct {
 	Out      string  `json:"out"`
 	DstMAC   string  `json:"dst_mac"` // of the next hop
 	Hook     Hook    `json:"hook"`
-	State    string  `json:"state"` // "learned", "ready", "dead"
+	State    string  `json:"state"` // "learned", StateReady, "dead"
 	Packets  uint64  `json:"packets"`
 	Bytes    uint64  `json:"bytes"`
 	Slow     uint64  `json:"slow_packets"` // that the kernel forwarded since it is in the table
@@ -54,14 +54,19 @@ type Flow struct {
 	Mark     uint32  `json:"mark,omitempty"`
 }
 
+// StateReady is the state of a flow that is carried.
+const StateReady = "ready"
+
 // NAT reports whether the flow is translated.
 func (f Flow) NAT() bool { return f.Src != f.NATSrc || f.Dst != f.NATDst }
 
-// Filter selects flows. The zero value selects all.
+// Filter selects flows; the zero value all. It means a flow when one of its two directions, as it arrives or as it
+// leaves, meets all conditions: so it does not matter who began, nor on which side of NAT one looks.
 type Filter struct {
-	Src, Dst netip.Prefix // match the address as it arrives or as it leaves
-	Port     uint16       // any of the four
-	Proto    string       // "tcp" or "udp"
+	Src   netip.Prefix `json:"src,omitzero"`
+	Dst   netip.Prefix `json:"dst,omitzero"`
+	Port  uint16       `json:"port,omitzero"`  // of either end
+	Proto string       `json:"proto,omitzero"` // "tcp" or "udp"
 }
 
 // ParseFilter reads the four conditions; empty text sets none. Addresses may be prefixes.
@@ -77,6 +82,9 @@ func ParseFilter(src, dst, port, proto string) (Filter, error) {
 	}
 	if err := errors.Join(errs[:]...); err != nil {
 		return Filter{}, err
+	}
+	if f.Src.IsValid() && f.Dst.IsValid() && f.Src.Addr().Is4() != f.Dst.Addr().Is4() {
+		return Filter{}, fmt.Errorf("no flow goes from %s to %s: one is IPv4 and the other IPv6", src, dst)
 	}
 	switch proto {
 	case "", packet.ProtoName(packet.TCP), packet.ProtoName(packet.UDP):
@@ -100,16 +108,7 @@ func parsePrefix(what, s string) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
-// Match reports whether the flow passes.
+// Match reports whether the filter means the flow.
 func (f Filter) Match(l Flow) bool {
-	if f.Proto != "" && f.Proto != l.Proto {
-		return false
-	}
-	if f.Src.IsValid() && !f.Src.Contains(l.Src.Addr()) && !f.Src.Contains(l.NATSrc.Addr()) {
-		return false
-	}
-	if f.Dst.IsValid() && !f.Dst.Contains(l.Dst.Addr()) && !f.Dst.Contains(l.NATDst.Addr()) {
-		return false
-	}
-	return f.Port == 0 || f.Port == l.Src.Port() || f.Port == l.Dst.Port() || f.Port == l.NATSrc.Port() || f.Port == l.NATDst.Port()
+	return f.matches(l.Proto, l.Src, l.Dst) || f.matches(l.Proto, l.NATSrc, l.NATDst)
 }

@@ -36,6 +36,20 @@ type Datapath interface {
 	Flows() ([]Flow, error)
 }
 
+// Operator is what an administrator does to single flows. The goroutine that calls Datapath's methods calls these.
+type Operator interface {
+	// Flush removes the flows of a filter from the table, both directions.
+	Flush(f Filter) (Flushed, error)
+	// Hold keeps the flows of a filter out of the table from now on; it ends by itself, with no daemon too. The same
+	// filter again begins anew. ErrHoldsFull: no more fit.
+	Hold(h Hold) error
+	Holds() ([]Hold, error)
+	// Release ends the holds that match accepts and returns how many.
+	Release(match func(Hold) bool) (int, error)
+	// Refused lists, in no order, what was handed over and not learned; names of devices are not filled in.
+	Refused() ([]Refused, error)
+}
+
 // Conntrack is the care for connections of which the kernel sees only a sample. Its methods may be called from any
 // goroutine. Connections that are gone, or that the kernel's own flowtable looks after, are no errors.
 type Conntrack interface {

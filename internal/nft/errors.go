@@ -50,6 +50,17 @@ type UnsupportedError struct{ Reason string }
 // Error renders the reason.
 func (e *UnsupportedError) Error() string { return "cannot lower: " + e.Reason }
 
+// UnsavedError is a table that nft(8) can list but not read back, so that it could not be restored.
+type UnsavedError struct {
+	Table  string // "ip nat"
+	Reason string // nft's
+}
+
+// Error names the table and what nft says of it.
+func (e *UnsavedError) Error() string {
+	return fmt.Sprintf("save table %s: nft cannot read back what it lists (made by iptables-nft?): %s", e.Table, e.Reason)
+}
+
 // DeviceError is a device that does not exist.
 type DeviceError struct{ Device string }
 

@@ -35,11 +35,11 @@ func Load(ctx context.Context, path string, o Options) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	return load(ctx, src, o)
+	return LoadSource(ctx, src, o)
 }
 
-// load loads a source.
-func load(ctx context.Context, src Source, o Options) (Report, error) {
+// LoadSource is Load of a source that was read before.
+func LoadSource(ctx context.Context, src Source, o Options) (Report, error) {
 	if err := ready(); err != nil {
 		return Report{}, fmt.Errorf("load ruleset: %w", err)
 	}

@@ -1,0 +1,45 @@
+package datapath
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/nft-offload/nft-offload/internal/packet"
+)
+
+// Refused is one direction of a flow that the ruleset handed over and that the observer learned nothing from.
+type Refused struct {
+	In, Out uint32       // ifindexes; In is the device above where that one is what was refused
+	Tuple   packet.Tuple // as it arrives
+	Reason  Reason
+	// Samples counts the packets that were looked at: at most one a CPU and millisecond, of all flows together.
+	Samples uint64
+	Ago     time.Duration // since the last sample
+}
+
+// Refused lists what was refused lately, one element a flow, direction and reason, in no order. There is room for 1024;
+// the ones not seen for longest make room.
+func (d *Datapath) Refused() ([]Refused, error) {
+	var out []Refused
+	now := d.clock.now()
+	err := eachBatch(d.maps.Refused, func(k nfoRefusedKey, v nfoRefusal) {
+		out = append(out, Refused{
+			In: k.In, Out: k.Out, Reason: Reason(k.Reason), Samples: v.Packets, Ago: since(now, v.Time),
+			Tuple: packet.Tuple{
+				Src: netip.AddrPortFrom(wordsAddr(k.Family, k.Saddr), swap16(k.Sport)),
+				Dst: netip.AddrPortFrom(wordsAddr(k.Family, k.Daddr), swap16(k.Dport)), Proto: k.Proto,
+			},
+		})
+	})
+	return out, err
+}
+
+// Lasting reports whether the reason is one of the flow, which may stay slow for it, and not of a packet or of a
+// moment.
+func (r Reason) Lasting() bool {
+	switch r {
+	case TCPFlags, Dead, NotReady, Recycled, Contradiction, Learned, Renewed, MinPackets:
+		return false
+	}
+	return true
+}

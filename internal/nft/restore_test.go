@@ -1,0 +1,302 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nft-offload/nft-offload/internal/testkit"
+)
+
+// kept is a ruleset with most of what nft prints in a way of its own, and with state.
+const kept = `table inet filter {
+	counter c { packets 7 bytes 700
+	}
+	quota q { over 10 mbytes used 5 kbytes
+	}
+	set dyn { type ipv4_addr; flags dynamic,timeout; timeout 1h; elements = { 10.0.0.1 comment "x y", 10.0.0.2 timeout 2h }; }
+	set counted { type ipv4_addr; counter; elements = { 10.0.0.1 counter packets 4 bytes 3, 10.0.0.2 }; }
+	set ranges { type ipv4_addr; flags interval; auto-merge; elements = { 10.0.0.0/8, 192.168.1.5-192.168.1.9 }; }
+	map m { type ipv4_addr . inet_service : verdict; elements = { 1.2.3.4 . 80 : drop }; }
+	chain sub {
+	}
+	chain x {
+		comment "a chain"
+		type filter hook input priority filter - 5; policy drop;
+		ct state vmap { established : accept, invalid : drop }
+		ip saddr @dyn counter packets 3 bytes 30 drop comment "hello"
+		counter name c quota name q log prefix "x: " level info
+		update @dyn { ip saddr limit rate 1/second }
+		tcp dport { 22, 80-90 } meta mark set ct mark | 0x1
+		meta skuid 0 iifname "eth*" reject with icmpx type admin-prohibited
+		jump sub
+	}
+}
+table netdev n {
+	chain in { type filter hook ingress devices = { d0, d1 } priority 0; ip protocol tcp counter accept; }
+}
+table bridge b {
+	chain c { ether type arp accept; }
+}
+table ip asleep {
+	flags dormant
+	chain c { type filter hook input priority 0; drop; }
+}
+`
+
+func nsWithDevices(t *testing.T, text string) *testkit.NS {
+	t.Helper()
+	testkit.Need(t, testkit.Netns, testkit.NFT)
+	ns := testkit.NewNS(t, "restore")
+	ns.Run("ip", "link", "add", "name", "d0", "type", "veth", "peer", "name", "d1")
+	ns.NFTables(text)
+	return ns
+}
+
+func save(t *testing.T, ns *testkit.NS) Saved {
+	t.Helper()
+	var s Saved
+	if err := ns.Do(func() (err error) {
+		s, err = Save(context.Background())
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func restoreIn(ns *testkit.NS, s Saved) (r Restored, err error) {
+	err = ns.Do(func() (err error) {
+		r, err = Restore(context.Background(), s)
+		return err
+	})
+	return r, err
+}
+
+func mustRestore(t *testing.T, ns *testkit.NS, s Saved, want Restored) {
+	t.Helper()
+	got, err := restoreIn(ns, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("restored (-want +got):\n%s", diff)
+	}
+}
+
+// stateless lists the ruleset without what the clock changes; counters and quotas are in it. Tables that came back are
+// listed last, which is no difference.
+func stateless(ns *testkit.NS) string {
+	tables := strings.SplitAfter(ns.Run("nft", "-s", "list", "ruleset"), "\n}\n")
+	slices.Sort(tables)
+	return strings.Join(tables, "") + ns.Run("nft", "list", "counters") + ns.Run("nft", "list", "quotas")
+}
+
+func TestRestore_AfterAnyChange_RulesetIsAsSaved(t *testing.T) {
+	changes := map[string]struct {
+		text              string
+		replaced, removed []string
+	}{
+		"nothing": {},
+		"flushed": {
+			"flush ruleset\n",
+			[]string{"inet filter", "netdev n", "bridge b", "ip asleep"}, nil,
+		},
+		"flushed and another in its place": {
+			"flush ruleset\ntable inet filter {\n chain x {\n type filter hook input priority 0; policy drop\n }\n}\ntable ip new {\n}\n",
+			[]string{"inet filter", "netdev n", "bridge b", "ip asleep"}, []string{"ip new"},
+		},
+		"a table more":      {"table ip6 filter {\n}\n", nil, []string{"ip6 filter"}},
+		"a table less":      {"delete table bridge b\n", []string{"bridge b"}, nil},
+		"a rule more":       {"add rule inet filter x accept\n", []string{"inet filter"}, nil},
+		"a policy":          {"chain inet filter x { policy accept; }\n", []string{"inet filter"}, nil},
+		"an element":        {"add element inet filter ranges { 172.16.0.0/12 }\n", []string{"inet filter"}, nil},
+		"another device":    {"delete chain netdev n in\nadd chain netdev n in { type filter hook ingress device d1 priority 0; }\n", []string{"netdev n"}, nil},
+		"a table woken up":  {"add table ip asleep\n", []string{"ip asleep"}, nil},
+		"same name, family": {"delete table bridge b\ntable ip b {\n}\n", []string{"bridge b"}, []string{"ip b"}},
+	}
+	for name, c := range changes {
+		t.Run(name, func(t *testing.T) {
+			ns := nsWithDevices(t, kept)
+			was := stateless(ns)
+			s := save(t, ns)
+			ns.NFTables(c.text)
+			mustRestore(t, ns, s, Restored{Replaced: c.replaced, Removed: c.removed})
+			if now := stateless(ns); now != was {
+				t.Errorf("restored is not what was saved:\n%s", cmp.Diff(was, now))
+			}
+			mustRestore(t, ns, s, Restored{})
+		})
+	}
+}
+
+func TestRestore_TablesThatAreTheSame_KeepTheirHandlesAndCounters(t *testing.T) {
+	ns := nsWithDevices(t, kept)
+	s := save(t, ns)
+	// Packets count on: that is no change.
+	ns.NFTables("reset counter inet filter c\ntable ip new {\n}\n")
+	was := ns.Run("nft", "-s", "-a", "list", "table", "inet", "filter")
+	mustRestore(t, ns, s, Restored{Removed: []string{"ip new"}})
+	if now := ns.Run("nft", "-s", "-a", "list", "table", "inet", "filter"); now != was {
+		t.Errorf("the table was made anew:\n%s", cmp.Diff(was, now))
+	}
+}
+
+func TestRestore_LoweredRuleset_ComesBack(t *testing.T) {
+	ns := nsWithDevices(t, "")
+	const text = "flush ruleset\ntable inet t {\nflowtable f { hook ingress priority 0; devices = { d0, d1 }; }\n" +
+		"chain c { type filter hook forward priority 0\nflow add @f\n}\n}\n"
+	loadText(t, ns, text, Options{Lower: true})
+	was, s := stateless(ns), save(t, ns)
+	ns.NFTables("flush ruleset\n")
+	mustRestore(t, ns, s, Restored{Replaced: []string{"inet t"}})
+	if now := stateless(ns); now != was {
+		t.Errorf("restored is not what was saved:\n%s", cmp.Diff(was, now))
+	}
+	if got := live(t, ns).Flowtables; len(got) != 1 || !got[0].Lowered {
+		t.Errorf("flowtables %+v", got)
+	}
+}
+
+// On kernels with flowtables a device that went away does not keep the ruleset from coming back.
+func TestRestore_FlowtableWhoseDeviceIsGone_ComesBackWithoutIt(t *testing.T) {
+	has, err := HasFlowtables(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const text = "table inet t {\nflowtable f { hook ingress priority 0; devices = { d0, e0 }; counter; }\n" +
+		"chain c { type filter hook forward priority 0; policy drop\nflow add @f\n}\n}\n"
+	ns := nsWithDevices(t, "")
+	ns.Run("ip", "link", "add", "name", "e0", "type", "veth", "peer", "name", "e1")
+	loadText(t, ns, text, Options{})
+	s := save(t, ns)
+	ns.NFTables("flush ruleset\n")
+	ns.Run("ip", "link", "del", "e0")
+	want := Restored{Replaced: []string{"inet t"}}
+	if has {
+		want.LeftOut, want.Different = []string{"e0"}, []string{"inet t"}
+	}
+	mustRestore(t, ns, s, want)
+	if got := live(t, ns).Flowtables; len(got) != 1 || has && !slices.Equal(got[0].Devices, []string{"d0"}) {
+		t.Errorf("flowtables %+v", got)
+	}
+}
+
+// Where one table cannot come back (a chain on a device that is gone, before Linux 6.16) the others do.
+func TestRestore_TableThatIsRefused_TheOthersComeBack(t *testing.T) {
+	ns := nsWithDevices(t, kept)
+	s := save(t, ns)
+	was := ns.Run("nft", "-s", "list", "table", "inet", "filter")
+	s.Tables = append(s.Tables, SavedTable{Family: "ip", Name: "nat", Text: unreadable})
+	ns.NFTables("flush ruleset\ntable ip new {\n}\n")
+	_, err := restoreIn(ns, s)
+	var refused *Error
+	if !errors.As(err, &refused) {
+		t.Errorf("got %v, want an *Error about the table", err)
+	}
+	if now := ns.Run("nft", "-s", "list", "table", "inet", "filter"); now != was {
+		t.Errorf("the table that could come back did not: %s", now)
+	}
+	if tables := ns.Run("nft", "list", "tables"); strings.Contains(tables, "new") {
+		t.Errorf("the new table is still there: %s", tables)
+	}
+}
+
+func TestRestore_NothingSaved_IsAnEmptyRuleset(t *testing.T) {
+	ns := nsWithDevices(t, "")
+	s := save(t, ns)
+	ns.NFTables(kept)
+	mustRestore(t, ns, s, Restored{Removed: []string{"inet filter", "netdev n", "bridge b", "ip asleep"}})
+	if now := ns.Run("nft", "list", "ruleset"); now != "" {
+		t.Errorf("left: %s", now)
+	}
+}
+
+// nft lists rules of iptables-nft that it cannot read back (src/xt.c); this is one.
+const unreadable = "table ip nat {\n\tchain c {\n\t\txt match \"addrtype\" counter packets 0 bytes 0\n\t}\n}\n"
+
+func TestSaved_TableThatNftCannotReadBack_IsFoundAndLeftAlone(t *testing.T) {
+	ns := nsWithDevices(t, "table ip nat {\n\tchain c {\n\t}\n}\ntable inet filter {\n\tchain c {\n\t}\n}\n")
+	s := save(t, ns)
+	s.Tables[0].Text = unreadable
+	if err := ns.Do(func() error { return s.check(context.Background()) }); err != nil {
+		t.Fatal(err)
+	}
+	if s.Tables[0].Broken == "" || s.Tables[1].Broken != "" {
+		t.Fatalf("broken: %q, %q", s.Tables[0].Broken, s.Tables[1].Broken)
+	}
+	for text, keeps := range map[string]bool{
+		"flush ruleset\n":          false,
+		"table inet filter {\n}\n": true,
+		"table ip nat {\n}\n":      false,
+		"add rule nat c accept\n":  false,
+		"delete table ip nat\n":    false,
+		"define x = nat\n":         true,
+		"table inet nat {\n}\n":    true, // the family may be left out for ip only
+		"table inet f {\n chain c {\n type nat hook postrouting priority 0\n }\n}\n":        true,
+		`{"nftables": [{"flush": {"ruleset": null}}]}`:                                      false,
+		`{"nftables": [{"delete": {"table": {"family": "ip", "name": "nat"}}}]}`:            false,
+		`{"nftables": [{"add": {"chain": {"family": "ip", "table": "nat", "name": "c"}}}]}`: false,
+		`{"nftables": [{"add": {"table": {"family": "inet", "name": "filter"}}}]}`:          true,
+	} {
+		var unsaved *UnsavedError
+		err := s.Keeps(Source{Name: "file", Dir: "/", Text: text})
+		if errors.As(err, &unsaved) == keeps || keeps != (err == nil) {
+			t.Errorf("%q: %v, want keeps %v", text, err, keeps)
+		}
+	}
+	ns.NFTables("add rule ip nat c accept\nadd rule inet filter c accept\n")
+	mustRestore(t, ns, s, Restored{Replaced: []string{"inet filter"}})
+}
+
+func TestSave_WhileTheRulesetChanges_IsOfOneMoment(t *testing.T) {
+	ns := nsWithDevices(t, "")
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			// Both tables, or none, have the number.
+			text := fmt.Sprintf("flush ruleset\ntable ip a {\n chain n%d {\n }\n}\ntable ip b {\n chain n%d {\n }\n}\n", i, i)
+			if _, err := ns.Pipe(text, "nft", "-f", "-"); err != nil {
+				t.Error(err)
+				return
+			}
+			select {
+			case <-stop:
+				return
+			case <-t.Context().Done():
+				return
+			default:
+			}
+		}
+	}()
+	for range 5 {
+		var s Saved
+		err := ns.Do(func() (err error) {
+			s, err = Save(context.Background())
+			return err
+		})
+		if err != nil {
+			// Changed all the time is an honest answer; a mixture is not.
+			if !strings.Contains(err.Error(), "all the time") {
+				t.Error(err)
+			}
+			continue
+		}
+		if len(s.Tables) == 2 && strings.ReplaceAll(s.Tables[0].Rules, "ip a", "ip b") != s.Tables[1].Rules {
+			t.Errorf("a mixture: %+v", s.Tables)
+		}
+	}
+	close(stop)
+	<-stopped
+}
