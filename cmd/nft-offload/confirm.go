@@ -213,7 +213,8 @@ func tablesTouched(c confirmation) string {
 		what  string
 		names []string
 	}{
-		{"put back", c.Restored.Replaced}, {"removed", c.Restored.Removed},
+		{"put back", c.Restored.Replaced},
+		{"removed", c.Restored.Removed},
 		{"left out, because they do not exist any more: devices", c.Restored.LeftOut},
 		{"still different:", c.Restored.Different},
 	} {

@@ -1,7 +1,6 @@
 package datapath
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
@@ -9,57 +8,48 @@ import (
 	"github.com/nft-offload/nft-offload/internal/packet"
 )
 
-// Flushed is what a flush removed.
+// Flushed is what a flush ended.
 type Flushed struct {
 	Flows      int // connections, as conntrack counts them
 	Directions int // entries of the table
 }
 
-// Flush removes the flows that match accepts, both directions: their next packets are slow and are learned from as those
-// of a new flow. match gets one direction at a time, as it arrives and as it leaves; accepting either direction is
-// enough. What is learned meanwhile may stay.
+// Flush ends the flows that match accepts, both directions: from the next packet on they are slow. The sweep deletes
+// them a second later, and they are learned again. match gets one direction at a time, as it arrives and as it leaves;
+// accepting either direction is enough. What is learned meanwhile may stay.
 func (d *Datapath) Flush(match func(arrives, leaves packet.Tuple) bool) (Flushed, error) {
 	// The directions of a flow share the address of the conntrack entry, whatever devices and tags they come by.
 	flows := map[uint64]bool{}
 	err := d.each(func(e *entry) {
-		if match(e.tuple(), e.nat) {
+		if e.state() != StateDead && match(e.tuple(), e.nat) {
 			flows[e.cold.Ct] = true
 		}
 	})
 	if err != nil || len(flows) == 0 {
 		return Flushed{}, err
 	}
-	var four []nfoKey4
-	var six []nfoKey6
+	var ends []nfoEndArgs
 	err = d.each(func(e *entry) {
 		switch {
-		case !flows[e.cold.Ct]:
+		case e.state() == StateDead || !flows[e.cold.Ct]:
 		case e.v6:
-			six = append(six, e.key6)
+			ends = append(ends, nfoEndArgs{K6: e.key6, Family: 6})
 		default:
-			four = append(four, e.key4)
+			ends = append(ends, nfoEndArgs{K4: e.key4, Family: 4})
 		}
 	})
 	if err != nil {
 		return Flushed{}, err
 	}
-	n4, err4 := removeAll(d.maps.Flows4, four)
-	n6, err6 := removeAll(d.maps.Flows6, six)
-	d.forgotten += n4 + n6
-	return Flushed{Flows: len(flows), Directions: n4 + n6}, errors.Join(err4, err6)
-}
-
-// removeAll deletes keys and returns how many were there. Readers that hold an element see by its cookie that it is
-// another flow's when it is used again.
-func removeAll[K any](m *ebpf.Map, keys []K) (int, error) {
-	n := 0
-	for i := range keys {
-		switch err := m.Delete(&keys[i]); {
-		case err == nil:
-			n++
-		case !errors.Is(err, ebpf.ErrKeyNotExist):
-			return n, fmt.Errorf("delete flow: %w", err)
+	prog, err := d.program(variant{name: "nfo_end"})
+	if err != nil {
+		return Flushed{}, err
+	}
+	for i := range ends {
+		// An entry whose other direction came first in the list has ended with it.
+		if _, err := prog.Run(&ebpf.RunOptions{Context: ends[i]}); err != nil {
+			return Flushed{}, fmt.Errorf("end flow: %w", err)
 		}
 	}
-	return n, nil
+	return Flushed{Flows: len(flows), Directions: len(ends)}, nil
 }

@@ -75,6 +75,13 @@ type nfoDevice struct {
 	Pad2      uint32
 }
 
+type nfoEndArgs struct {
+	_      structs.HostLayout
+	K4     nfoKey4
+	K6     nfoKey6
+	Family uint32
+}
+
 type nfoFlow4 struct {
 	_     structs.HostLayout
 	Hot   nfoHot
@@ -318,6 +325,7 @@ const (
 	nfoMapShortFlows       = "short_flows"
 	nfoMapStats            = "stats"
 	nfoProgNfoEgress       = "nfo_egress"
+	nfoProgNfoEnd          = "nfo_end"
 	nfoProgNfoIngress      = "nfo_ingress"
 	nfoProgNfoXdp          = "nfo_xdp"
 	nfoVarBare             = "bare"
@@ -369,6 +377,7 @@ type nfoSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type nfoProgramSpecs struct {
 	NfoEgress  *ebpf.ProgramSpec `ebpf:"nfo_egress"`
+	NfoEnd     *ebpf.ProgramSpec `ebpf:"nfo_end"`
 	NfoIngress *ebpf.ProgramSpec `ebpf:"nfo_ingress"`
 	NfoXdp     *ebpf.ProgramSpec `ebpf:"nfo_xdp"`
 }
@@ -482,6 +491,7 @@ type nfoVariables struct {
 // It can be passed to loadNfoObjects or ebpf.CollectionSpec.LoadAndAssign.
 type nfoPrograms struct {
 	NfoEgress  *ebpf.Program `ebpf:"nfo_egress"`
+	NfoEnd     *ebpf.Program `ebpf:"nfo_end"`
 	NfoIngress *ebpf.Program `ebpf:"nfo_ingress"`
 	NfoXdp     *ebpf.Program `ebpf:"nfo_xdp"`
 }
@@ -489,6 +499,7 @@ type nfoPrograms struct {
 func (p *nfoPrograms) Close() error {
 	return _NfoClose(
 		p.NfoEgress,
+		p.NfoEnd,
 		p.NfoIngress,
 		p.NfoXdp,
 	)

@@ -145,7 +145,8 @@ func TestNameWithAsteriskMeansAllDevicesThatBeginSo(t *testing.T) {
 
 // A reading that is not of one moment may show anything.
 func TestDevicesThatStandOnThemselvesEndSomewhere(t *testing.T) {
-	for _, links := range []string{`
+	for _, links := range []string{
+		`
 		a vlan on=b id=1
 		b vlan on=a id=2`, `
 		a bridge master=b

@@ -105,11 +105,13 @@ func TestRestore_AfterAnyChange_RulesetIsAsSaved(t *testing.T) {
 		"nothing": {},
 		"flushed": {
 			"flush ruleset\n",
-			[]string{"inet filter", "netdev n", "bridge b", "ip asleep"}, nil,
+			[]string{"inet filter", "netdev n", "bridge b", "ip asleep"},
+			nil,
 		},
 		"flushed and another in its place": {
 			"flush ruleset\ntable inet filter {\n chain x {\n type filter hook input priority 0; policy drop\n }\n}\ntable ip new {\n}\n",
-			[]string{"inet filter", "netdev n", "bridge b", "ip asleep"}, []string{"ip new"},
+			[]string{"inet filter", "netdev n", "bridge b", "ip asleep"},
+			[]string{"ip new"},
 		},
 		"a table more":      {"table ip6 filter {\n}\n", nil, []string{"ip6 filter"}},
 		"a table less":      {"delete table bridge b\n", []string{"bridge b"}, nil},

@@ -221,8 +221,14 @@ func TestNames_AsteriskAtTheEnd_MeansAllThatBeginSo(t *testing.T) {
 		listed, device string
 		want           bool
 	}{
-		{"eth0", "eth0", true}, {"eth0", "eth01", false}, {"eth*", "eth0", true}, {"eth*", "eth", true},
-		{"eth*", "veth0", false}, {"*", "lo", true}, {"et*0", "eth0", false}, {"", "eth0", false},
+		{"eth0", "eth0", true},
+		{"eth0", "eth01", false},
+		{"eth*", "eth0", true},
+		{"eth*", "eth", true},
+		{"eth*", "veth0", false},
+		{"*", "lo", true},
+		{"et*0", "eth0", false},
+		{"", "eth0", false},
 	} {
 		if got := Names(c.listed, c.device); got != c.want {
 			t.Errorf("%q names %q: %v", c.listed, c.device, got)

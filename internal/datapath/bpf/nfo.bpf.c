@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
- * The three programs of nft-offload and the journey of a packet:
+ * The programs of nft-offload and the journey of a packet:
  *
  *   nfo_xdp      XDP on the lowest device         a flow's packet is rewritten and redirected, or passed
  *   nfo_ingress  tc ingress on the lowest device  the same, after GRO; what it passes leaves a note
@@ -176,4 +176,37 @@ int nfo_egress(struct __sk_buff *skb)
 	if (r)
 		count(HOOK_TC, r, 1, skb->len);
 	return TC_ACT_UNSPEC;
+}
+
+/* What nfo_end is called with: the key of one direction. */
+struct end_args {
+	struct key4 k4;
+	struct key6 k6;
+	__u32 family;
+};
+
+/*
+ * Not for packets: the daemon calls it to end a flow, both directions. Only a program can mark an entry dead while others
+ * use it, and only what has been dead for a second may be deleted.
+ */
+SEC("syscall")
+int nfo_end(struct end_args *a)
+{
+	struct key6 k6 = a->k6;
+	struct key4 k4 = a->k4;
+	struct flow4 *e4;
+	struct flow6 *e6;
+
+	if (a->family == 6) {
+		e6 = bpf_map_lookup_elem(&flows6, &k6);
+		if (!e6 || state_of(&e6->hot) == STATE_DEAD)
+			return 0;
+		kill_pair6(&k6, e6);
+		return 1;
+	}
+	e4 = bpf_map_lookup_elem(&flows4, &k4);
+	if (!e4 || state_of(&e4->hot) == STATE_DEAD)
+		return 0;
+	kill_pair4(&k4, e4);
+	return 1;
 }

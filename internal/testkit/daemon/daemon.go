@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,8 +67,10 @@ func build() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find the module: %w", err)
 	}
-	// One path for all test processes: the program of the last build replaces that of the one before, and those that
-	// run it keep theirs.
+	// One path for all test processes of a tree: the program of the last build replaces that of the one before, and
+	// those that run it keep theirs.
+	tree := fnv.New32a()
+	_, _ = tree.Write(mod) // a hash does not fail
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("nft-offload-test-%d", os.Getuid()))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
@@ -78,7 +81,7 @@ func build() (string, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build nft-offload: %w: %s", err, out)
 	}
-	final := filepath.Join(dir, "nft-offload")
+	final := filepath.Join(dir, fmt.Sprintf("nft-offload-%08x", tree.Sum32()))
 	return final, os.Rename(path, final)
 }
 
