@@ -29,13 +29,14 @@ func (d *Datapath) Flush(match func(arrives, leaves packet.Tuple) bool) (Flushed
 		return Flushed{}, err
 	}
 	var ends []nfoEndArgs
+	now := d.clock.now()
 	err = d.each(func(e *entry) {
 		switch {
 		case e.state() == StateDead || !flows[e.cold.Ct]:
 		case e.v6:
-			ends = append(ends, nfoEndArgs{K6: e.key6, Family: 6})
+			ends = append(ends, nfoEndArgs{Now: now, K6: e.key6, Family: 6})
 		default:
-			ends = append(ends, nfoEndArgs{K4: e.key4, Family: 4})
+			ends = append(ends, nfoEndArgs{Now: now, K4: e.key4, Family: 4})
 		}
 	})
 	if err != nil {

@@ -77,9 +77,11 @@ type nfoDevice struct {
 
 type nfoEndArgs struct {
 	_      structs.HostLayout
+	Now    uint64
 	K4     nfoKey4
 	K6     nfoKey6
 	Family uint32
+	_      [4]byte
 }
 
 type nfoFlow4 struct {

@@ -2,7 +2,7 @@
 /* A packet of one family, at both hooks. A template: see family.h. */
 
 static __always_inline int F(gone)(void *ctx, enum hook hook, struct F(key) * k, struct F(flow) * e,
-				   __u8 proto)
+				   __u8 proto, __u64 now)
 {
 	struct bpf_sock_tuple t = {};
 
@@ -12,7 +12,7 @@ static __always_inline int F(gone)(void *ctx, enum hook hook, struct F(key) * k,
 	t.F(ipv).dport = k->dport;
 	if (ct_alive(ctx, hook, &t, sizeof(t.F(ipv)), proto, e->cold.ct))
 		return 0;
-	F(kill_pair)(k, e);
+	F(kill_pair)(k, e, now);
 	return 1;
 }
 
@@ -40,13 +40,12 @@ static __always_inline int F(forward)(struct frame *f, enum hook hook, struct pk
 	if (!r)
 		r = admit(&e->hot, &e->cold, p, f->data, hook, w);
 	if (r == R_TCP_FLAGS && p->tcp_flags & (TCP_FIN | TCP_RST))
-		F(kill_pair)(k,
-			     e); /* before it is forwarded: conntrack must see all that follows */
+		F(kill_pair)(k, e, w->now); /* first of all: conntrack must see all that follows */
 	if (r)
 		return r;
 	if (hook == HOOK_XDP && F(partial)(p, k))
 		return R_PARTIAL_CHECKSUM;
-	if (check_due(&e->hot, w) && F(gone)(f->ctx, hook, k, e, p->proto))
+	if (check_due(&e->hot, w) && F(gone)(f->ctx, hook, k, e, p->proto, w->now))
 		return R_CT_GONE;
 	r = F(rewrite)(f, hook, p, e, w->adj, w->cookie);
 	if (r)

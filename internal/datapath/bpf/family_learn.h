@@ -22,7 +22,7 @@ static __always_inline int F(again)(struct scratch *s, const struct note *n,
 	    same_words(e->daddr, s->post.dst, WORDS(e->daddr)))
 		r = renew(&e->hot, &e->cold, s, n);
 	if (r == R_CONTRADICTION)
-		F(kill_pair)(k, e);
+		F(kill_pair)(k, e, now_ns());
 	return r;
 }
 
@@ -104,5 +104,5 @@ static __always_inline void F(end)(struct scratch *s, const struct note *n)
 	F(key_of)(k, n);
 	e = bpf_map_lookup_elem(&F(flows), k);
 	if (e)
-		F(kill_pair)(k, e);
+		F(kill_pair)(k, e, now_ns());
 }

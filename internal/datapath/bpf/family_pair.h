@@ -12,9 +12,8 @@ static __always_inline void F(reverse)(struct F(key) * r, const struct F(key) * 
 	r->dport = f->hot.sport;
 }
 
-static __noinline int F(kill_pair)(const struct F(key) * k, struct F(flow) * f)
+static __noinline int F(kill_pair)(const struct F(key) * k, struct F(flow) * f, __u64 now)
 {
-	__u64 now = now_ns();
 	struct F(key) r = {};
 	struct F(flow) * peer;
 	struct adj *adj;

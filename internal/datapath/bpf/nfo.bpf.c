@@ -178,8 +178,9 @@ int nfo_egress(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
-/* What nfo_end is called with: the key of one direction. */
+/* What nfo_end is called with: the time, and the key of one direction. Such programs have no coarse clock. */
 struct end_args {
+	__u64 now;
 	struct key4 k4;
 	struct key6 k6;
 	__u32 family;
@@ -201,12 +202,12 @@ int nfo_end(struct end_args *a)
 		e6 = bpf_map_lookup_elem(&flows6, &k6);
 		if (!e6 || state_of(&e6->hot) == STATE_DEAD)
 			return 0;
-		kill_pair6(&k6, e6);
+		kill_pair6(&k6, e6, a->now);
 		return 1;
 	}
 	e4 = bpf_map_lookup_elem(&flows4, &k4);
 	if (!e4 || state_of(&e4->hot) == STATE_DEAD)
 		return 0;
-	kill_pair4(&k4, e4);
+	kill_pair4(&k4, e4, a->now);
 	return 1;
 }
