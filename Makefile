@@ -45,7 +45,7 @@ uninstall: ## remove what install installed
 test: ## go vet and all tests, VM tests included
 	@scripts/deps.sh test vm
 	go vet ./...
-	go vet -tags guest ./test/...
+	go vet -tags guest ./test/... ./internal/link
 	@go run ./scripts/testcount $(if $(SUMMARY),-summary $(SUMMARY)) -- $(TESTFLAGS) $(TESTS)
 
 .PHONY: test-vm

@@ -358,3 +358,24 @@ func TestFilterThatSendsPacketsElsewhereSaysWhere(t *testing.T) {
 		}
 	}
 }
+
+func TestTunAndTapDifferInTheirHeader(t *testing.T) {
+	p := newPair(t)
+	p.router.Script(`
+		ip tuntap add tun0 mode tun
+		ip tuntap add tap0 mode tap`)
+	if d := p.device("tun0"); d.Kind != "tun" || d.ARPHRD == 1 || !d.PointToPoint {
+		t.Errorf("%+v", d)
+	}
+	if d := p.device("tap0"); d.Kind != "tun" || d.ARPHRD != 1 || d.PointToPoint {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestMacvlanStandsOnItsDevice(t *testing.T) {
+	p := newPair(t)
+	p.router.Script("ip link add link r0 name mv0 type macvlan")
+	if d, r0 := p.device("mv0"), p.device("r0"); d.Below() != r0.Ifindex || r0.Below() != 0 {
+		t.Errorf("mv0 stands on %d, r0 (%d) on %d", d.Below(), r0.Ifindex, r0.Below())
+	}
+}

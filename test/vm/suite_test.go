@@ -31,6 +31,10 @@ func suite() vm.Suite {
 					"TestPacketsHeld", "TestFlowThroughVLAN", "TestFlowOutOfIPsec",
 				},
 			},
+			{
+				Name: "devices", Package: module + "/internal/link", Timeout: 2 * time.Minute,
+				Tests: []string{"TestKindsOfDevices", "TestWatchBonds"},
+			},
 		},
 	}
 }
