@@ -2,6 +2,7 @@ package shaping
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -60,11 +61,6 @@ func compareRates(t *testing.T, s shaper, hook engine.Hook) {
 	}
 	fast := flood(t, r, d)
 	t.Logf("slow %.3f Mbit/s, fast %.3f Mbit/s", slow/1e6, fast/1e6)
-	// The clock of the router is the shaper's, so the upper limit is sharp; the lower one depends on a machine that may
-	// be busy.
-	if limit := 1.03 * rate; fast > limit || slow > limit {
-		t.Errorf("%.0f bits/s fast, %.0f slow, of %d", fast, slow, rate)
-	}
 	if ratio := fast / slow; ratio < 0.95 || ratio > 1.05 {
 		t.Errorf("%.0f bits/s fast, %.0f slow: ratio %.3f", fast, slow, ratio)
 	}
@@ -73,8 +69,8 @@ func compareRates(t *testing.T, s shaper, hook engine.Hook) {
 	}
 }
 
-// flood sends faster than the shaper lets through and returns the rate at the sink, bits a second of frames. With a
-// daemon the flow is made fast first.
+// flood sends faster than the shaper lets through and returns the median of the rate at the sink, bits a second of
+// frames. With a daemon the flow is made fast first.
 func flood(t *testing.T, r *testkit.Router, d *daemon.Daemon) float64 {
 	t.Helper()
 	begin := root(t, r.Router, "r1")
@@ -88,9 +84,17 @@ func flood(t *testing.T, r *testkit.Router, d *daemon.Daemon) float64 {
 	if d != nil {
 		before = d.Status()
 	}
+	var pieces []float64
 	from, at := udp.Stats().Up.Received, time.Now()
-	awaitArrivals(t, udp, measured)
-	got, took := udp.Stats().Up.Received-from, time.Since(at)
+	for range 10 {
+		from, at := udp.Stats().Up.Received, time.Now()
+		awaitArrivals(t, udp, measured/10)
+		pieces = append(pieces, bits(udp.Stats().Up.Received-from, time.Since(at)))
+	}
+	// No stall makes a shaper faster than it is set to be.
+	if mean := bits(udp.Stats().Up.Received-from, time.Since(at)); mean > 1.03*rate {
+		t.Errorf("%.0f bits/s at the sink of a shaper of %d, daemon: %v", mean, rate, d != nil)
+	}
 	if d != nil {
 		if s := share(before, d.Status()); s < minShare {
 			t.Errorf("%.1f %% of the packets were fast: %+v", 100*s, d.Status().Stats)
@@ -102,7 +106,14 @@ func flood(t *testing.T, r *testkit.Router, d *daemon.Daemon) float64 {
 		t.Errorf("udp: %+v", stats)
 	}
 	accounted(t, root(t, r.Router, "r1").since(begin), stats)
-	return float64(got) * frame * 8 / took.Seconds()
+	// Where other programs run, the sender is late now and then, and the shaper runs empty.
+	slices.Sort(pieces)
+	return (pieces[4] + pieces[5]) / 2
+}
+
+// bits is the rate of datagrams, bits a second of frames.
+func bits(datagrams uint64, took time.Duration) float64 {
+	return float64(datagrams) * frame * 8 / took.Seconds()
 }
 
 // accounted compares the qdisc's counters with what was sent and what arrived.
