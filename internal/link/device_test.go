@@ -8,6 +8,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	bpflink "github.com/cilium/ebpf/link"
+	"github.com/mdlayher/netlink"
 	vnl "github.com/vishvananda/netlink"
 
 	"github.com/nft-offload/nft-offload/internal/testkit"
@@ -250,6 +251,39 @@ func TestQdiscShapes(t *testing.T) {
 		}
 		if r := d.XDPTarget(); (r.Code == QdiscShapes) != (c.shaper != "") || d.Qdisc.Acts() != (c.shaper != "") {
 			t.Errorf("%s: %s, acts %v", c.script, r, d.Qdisc.Acts())
+		}
+	}
+}
+
+func TestShapingIsALimitOrAPreference(t *testing.T) {
+	maxrate := func(bytes uint32) []byte {
+		ae := netlink.NewAttributeEncoder()
+		ae.Uint32(1, 10000) // TCA_FQ_PLIMIT
+		ae.Uint32(7, bytes) // TCA_FQ_FLOW_MAX_RATE
+		b, err := ae.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for _, c := range []struct {
+		kind    string
+		options []byte
+		want    bool
+	}{
+		{"fq_codel", nil, false},
+		{"fq", maxrate(0xffffffff), false},
+		{"fq", nil, false},
+		{"fq", maxrate(1_250_000), true},
+		{"fq", []byte{2, 0, 7, 0}, true},
+		{"pfifo_fast", nil, false},
+		{"prio", nil, true},
+		{"cake", nil, true},
+		{"hfsc", nil, true},
+		{"unheard-of", nil, true},
+	} {
+		if got := shapes(c.kind, c.options); got != c.want {
+			t.Errorf("%s % x: %v, want %v", c.kind, c.options, got, c.want)
 		}
 	}
 }

@@ -11,31 +11,44 @@ import (
 // Qdisc is what stands between a device and the packets sent to it.
 type Qdisc struct {
 	Root   string // kind of the root qdisc: "noqueue", "mq", "fq_codel", "htb", ...
-	Shaper string // kind of a qdisc, the root or below it, that limits or delays; empty for none
+	Shaper string // kind of a qdisc, the root or below it, that limits, delays or prefers; empty for none
 }
 
-// Shapes reports whether a packet that goes round the qdisc (an XDP redirect does) would escape a limit.
+// Shapes reports whether a packet that goes round the qdisc (an XDP redirect does) would escape a limit, or go before
+// packets that the administrator prefers.
 func (q Qdisc) Shapes() bool { return q.Shaper != "" }
 
 // Acts reports whether a packet that does not pass the qdisc at all would miss something: a limit, or classes whose
 // filters may do what they like. On a device that sends at once, as all that stand on others do, mere queues do nothing.
-func (q Qdisc) Acts() bool {
-	switch q.Root {
-	case "prio", "multiq":
-		return true
-	}
-	return q.Shapes()
-}
+func (q Qdisc) Acts() bool { return q.Root == "multiq" || q.Shapes() }
 
-// shapes says whether a qdisc kind limits rate, delays or reserves. Kinds that only queue, drop or choose an order
-// are listed; everything else counts, so that an unknown kind is honored.
-func shapes(kind string) bool {
+// shapes says whether a qdisc limits rate, delays, reserves or prefers. Kinds that treat all flows alike are listed,
+// among them every default of a distribution; everything else counts, so that an unknown kind is honored.
+func shapes(kind string, options []byte) bool {
 	switch kind {
-	case "noqueue", "noop", "pfifo", "bfifo", "pfifo_fast", "pfifo_head_drop", "fq_codel", "fq", "fq_pie", "codel",
-		"pie", "sfq", "mq", "prio", "multiq", "clsact", "ingress":
+	case "fq":
+		return fqPaces(options)
+	case "noqueue", "noop", "pfifo", "bfifo", "pfifo_fast", "pfifo_head_drop", "fq_codel", "fq_pie", "codel", "pie",
+		"sfq", "mq", "multiq", "clsact", "ingress":
 		return false
 	}
 	return true
+}
+
+// fqPaces reports whether an fq qdisc has a maxrate, to which it paces forwarded flows too (net/sched/sch_fq.c).
+func fqPaces(options []byte) bool {
+	const flowMaxRate, unlimited = 7, 0xffffffff // TCA_FQ_FLOW_MAX_RATE, bytes a second
+	ad, err := netlink.NewAttributeDecoder(options)
+	if err != nil {
+		return true // honored, as an unknown kind is
+	}
+	rate := uint32(unlimited)
+	for ad.Next() {
+		if ad.Type() == flowMaxRate {
+			rate = ad.Uint32()
+		}
+	}
+	return ad.Err() != nil || rate != unlimited
 }
 
 // Handles and parents (include/uapi/linux/pkt_sched.h).
@@ -80,9 +93,13 @@ func readQdiscs(c *netlink.Conn) (map[uint32]qdiscs, error) {
 			return nil, fmt.Errorf("list qdiscs: %w", err)
 		}
 		var kind string
+		var options []byte
 		for ad.Next() {
-			if ad.Type() == tcaKind {
+			switch ad.Type() {
+			case tcaKind:
 				kind = ad.String()
+			case tcaOptions:
+				options = ad.Bytes()
 			}
 		}
 		if err := ad.Err(); err != nil {
@@ -95,10 +112,10 @@ func readQdiscs(c *netlink.Conn) (map[uint32]qdiscs, error) {
 			q.ingress = kind
 		case parent == tcRoot:
 			q.egress.Root = kind
-			if shapes(kind) {
+			if shapes(kind, options) {
 				q.egress.Shaper = kind
 			}
-		case q.egress.Shaper == "" && shapes(kind):
+		case q.egress.Shaper == "" && shapes(kind, options):
 			q.egress.Shaper = kind
 		}
 		out[ifindex] = q

@@ -103,15 +103,15 @@ func TestShaperThatComesAndGoes(t *testing.T) {
 			d := start(t, r, engine.XDP)
 			udp := testkit.OpenUDP(t, r.Path(false, bulkPort), testkit.UDPOptions{Size: payload})
 			settled(t, d, udp)
-			udp.Start(500)
+			udp.Start(300)
 			awaitHook(t, d.Status, engine.XDP)
 			script(t, r, s.tc)
 			changed := time.Now()
 			testkit.MustAwait(t, time.Second, notBefore(changed.Add(inForce)))
-			q, arrived := root(t, r), udp.Stats().Up.Received
+			q, arrived := root(t, r.Router, "r1"), udp.Stats().Up.Received
 			awaitArrivals(t, udp, 200)
 			// Counted on the way in: a packet or two may be between the counter and the sink.
-			passed, got := root(t, r).since(q.counters).Packets, udp.Stats().Up.Received-arrived
+			passed, got := root(t, r.Router, "r1").since(q).Packets, udp.Stats().Up.Received-arrived
 			if passed+5 < got {
 				t.Errorf("%d packets have arrived, and %d of them by way of the shaper: %+v", got, passed, d.Status())
 			}

@@ -36,14 +36,14 @@ func TestIngressShaperIsNeverBypassed(t *testing.T) {
 			}
 			testkit.MustAwait(t, 5*time.Second, func() error { return refused(d, r.R1.Name, "foreign-tc-filter", "pref 10 u32") })
 			testkit.MustAwait(t, time.Second, notBefore(time.Now().Add(inForce)))
-			before, passed := d.Status(), qdiscs(t, r.Router, "ifb0")[0].counters
+			before, passed := d.Status(), root(t, r.Router, "ifb0")
 			if err := udp.Exchange(500, 1000, time.Second).Whole(); err != nil {
 				t.Error(err)
 			}
 			if fast := d.Status().Stats.FastPackets().Packets - before.Stats.FastPackets().Packets; fast > 0 {
 				t.Errorf("%d packets were fast: %+v", fast, d.Status())
 			}
-			if got := qdiscs(t, r.Router, "ifb0")[0].since(passed).Packets; got < 500 || got > 500+others {
+			if got := root(t, r.Router, "ifb0").since(passed).Packets; got < 500 || got > 500+others {
 				t.Errorf("%d of 500 packets went through the shaper of ifb0", got)
 			}
 		})

@@ -2,6 +2,7 @@ package shaping
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,21 +17,21 @@ type shaper struct {
 	tc   string // commands of tc(8), one a line
 }
 
-// rate is what every shaper here is set to: 1000 frames a second of the length below. An emulated CPU keeps up.
+// rate is what every shaper here is set to: 400 frames a second of the length below. An emulated CPU keeps up.
 const (
-	rate     = 10_000_000 // bits a second, Ethernet headers included
-	payload  = 1208       // bytes a datagram
+	rate     = 4_000_000 // bits a second, Ethernet headers included
+	payload  = 1208      // bytes a datagram
 	frame    = payload + 8 + 20 + 14
-	offered  = 1400 // datagrams a second: more than the rate
-	measured = 1500 // datagrams that arrive during one measurement
+	offered  = 560 // datagrams a second: more than the rate
+	measured = 600 // datagrams that arrive during one measurement
 )
 
 // shapers that the oldest and smallest kernels have.
 func shapers() []shaper {
 	return []shaper{
-		{"tbf", "qdisc add dev r1 root tbf rate 10mbit burst 20kb latency 50ms"},
+		{"tbf", "qdisc add dev r1 root tbf rate 4mbit burst 20kb latency 50ms"},
 		{"htb", `qdisc add dev r1 root handle 1: htb default 1
-class add dev r1 parent 1: classid 1:1 htb rate 10mbit quantum 1514
+class add dev r1 parent 1: classid 1:1 htb rate 4mbit quantum 1514
 qdisc add dev r1 parent 1:1 handle 11: pfifo limit 50`},
 	}
 }
@@ -51,7 +52,7 @@ func compareRates(t *testing.T, s shaper, hook engine.Hook) {
 		RouterOptions: testkit.RouterOptions{XDP: hook == engine.XDP, NoChecksumOffload: hook == engine.XDP}, tc: s.tc,
 	})
 	slow := flood(t, r, nil)
-	stream := transfer(t, r)
+	stream := transfer(t, r, nil)
 	d := start(t, r, hook)
 	for _, dev := range d.Status().Devices {
 		if dev.Name == r.R1.Name && (dev.XDPTarget || dev.Target.Code != "xdp-qdisc-shapes") {
@@ -60,28 +61,19 @@ func compareRates(t *testing.T, s shaper, hook engine.Hook) {
 	}
 	fast := flood(t, r, d)
 	t.Logf("slow %.3f Mbit/s, fast %.3f Mbit/s", slow/1e6, fast/1e6)
-	// The clock of the router is the shaper's, so the upper limit is sharp; the lower one depends on a machine that may
-	// be busy.
-	if limit := 1.03 * rate; fast > limit || slow > limit {
-		t.Errorf("%.0f bits/s fast, %.0f slow, of %d", fast, slow, rate)
-	}
 	if ratio := fast / slow; ratio < 0.95 || ratio > 1.05 {
 		t.Errorf("%.0f bits/s fast, %.0f slow: ratio %.3f", fast, slow, ratio)
 	}
-	before := d.Status()
-	if got := transfer(t, r); got > stream*5/4 || got < stream*4/5 {
-		t.Errorf("TCP takes %v fast and %v slow", got, stream)
-	}
-	if s := share(before, d.Status()); s < 0.9 { // the connection's first and last packets are slow
-		t.Errorf("%.1f %% of the TCP packets were fast: %+v", 100*s, d.Status().Stats)
+	if took := transfer(t, r, d); took > 3*stream/2 {
+		t.Errorf("TCP takes %v fast and %v slow", took, stream)
 	}
 }
 
-// flood sends faster than the shaper lets through and returns the rate at the sink, bits a second of frames. With a
-// daemon the flow is made fast first.
+// flood sends faster than the shaper lets through and returns the median of the rate at the sink, bits a second of
+// frames. With a daemon the flow is made fast first.
 func flood(t *testing.T, r *testkit.Router, d *daemon.Daemon) float64 {
 	t.Helper()
-	begin := root(t, r)
+	begin := root(t, r.Router, "r1")
 	udp := testkit.OpenUDP(t, r.Path(false, bulkPort), testkit.UDPOptions{Size: payload})
 	if d != nil {
 		settled(t, d, udp)
@@ -92,9 +84,17 @@ func flood(t *testing.T, r *testkit.Router, d *daemon.Daemon) float64 {
 	if d != nil {
 		before = d.Status()
 	}
+	var pieces []float64
 	from, at := udp.Stats().Up.Received, time.Now()
-	awaitArrivals(t, udp, measured)
-	got, took := udp.Stats().Up.Received-from, time.Since(at)
+	for range 10 {
+		from, at := udp.Stats().Up.Received, time.Now()
+		awaitArrivals(t, udp, measured/10)
+		pieces = append(pieces, bits(udp.Stats().Up.Received-from, time.Since(at)))
+	}
+	// No stall makes a shaper faster than it is set to be.
+	if mean := bits(udp.Stats().Up.Received-from, time.Since(at)); mean > 1.03*rate {
+		t.Errorf("%.0f bits/s at the sink of a shaper of %d, daemon: %v", mean, rate, d != nil)
+	}
 	if d != nil {
 		if s := share(before, d.Status()); s < minShare {
 			t.Errorf("%.1f %% of the packets were fast: %+v", 100*s, d.Status().Stats)
@@ -102,11 +102,18 @@ func flood(t *testing.T, r *testkit.Router, d *daemon.Daemon) float64 {
 	}
 	stats := udp.Stop(time.Second)
 	udp.Close()
-	if stats.Up.Corrupt+stats.Up.Duplicated+stats.Up.Reordered+stats.Down.Corrupt > 0 || len(stats.Errors) > 0 {
+	if stats.Up.Corrupt+stats.Up.Duplicated+stats.Down.Corrupt > 0 || len(stats.Errors) > 0 {
 		t.Errorf("udp: %+v", stats)
 	}
-	accounted(t, root(t, r).since(begin.counters), stats)
-	return float64(got) * frame * 8 / took.Seconds()
+	accounted(t, root(t, r.Router, "r1").since(begin), stats)
+	// Where other programs run, the sender is late now and then, and the shaper runs empty.
+	slices.Sort(pieces)
+	return (pieces[4] + pieces[5]) / 2
+}
+
+// bits is the rate of datagrams, bits a second of frames.
+func bits(datagrams uint64, took time.Duration) float64 {
+	return float64(datagrams) * frame * 8 / took.Seconds()
 }
 
 // accounted compares the qdisc's counters with what was sent and what arrived.
@@ -131,20 +138,52 @@ func awaitArrivals(t *testing.T, udp *testkit.UDPFlow, n uint64) {
 	})
 }
 
-// transfer sends a second's worth of TCP through the shaper and returns how long it took. Its sender has segmentation
-// offload, so most of what reaches the shaper is larger than a burst of it.
-func transfer(t *testing.T, r *testkit.Router) time.Duration {
+// transfer sends TCP through the shaper and returns how long it took. Its sender has segmentation offload, so most of
+// what reaches the shaper is larger than a burst of it. With a daemon the connection is made fast first.
+func transfer(t *testing.T, r *testkit.Router, d *daemon.Daemon) time.Duration {
 	t.Helper()
 	tcp, err := testkit.ConnectTCP(t, r.Path(false, bulkPort), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := tcp.Transfer(testkit.Load{Up: rate / 8, Timeout: time.Minute})
+	var before engine.Status
+	if d != nil {
+		awaitFast(t, d, tcp)
+		before = d.Status()
+	}
+	const bytes, segment, headers = 2 * rate / 8, 1448, 52 + 14 // a bit more than two seconds' worth
+	got, err := tcp.Transfer(testkit.Load{Up: bytes, Timeout: time.Minute})
 	if err != nil {
 		t.Error(err)
+	}
+	if d != nil {
+		// A renewal is one packet of up to 45 segments here.
+		if s := share(before, d.Status()); s < 0.8 {
+			t.Errorf("%.1f %% of the TCP packets were fast: %+v", 100*s, d.Status().Stats)
+		}
+	}
+	const burst = (20 + 64) << 10 // bytes that may leave at once: tbf's burst; the last packet, for which htb gives credit
+	if least := time.Duration(8 * (bytes*(segment+headers)/segment - burst) * int(time.Second) / rate); got.Duration < least*98/100 {
+		t.Errorf("TCP: %d bytes took %v, which is faster than the shaper (%v)", got.Up, got.Duration, least)
 	}
 	if err := tcp.Finish(10 * time.Second); err != nil {
 		t.Error(err)
 	}
 	return got.Duration
+}
+
+// awaitFast keeps a connection busy until its packets are fast.
+func awaitFast(t *testing.T, d *daemon.Daemon, tcp *testkit.TCPPair) {
+	t.Helper()
+	const some = 10
+	before := d.Status().Stats.FastPackets().Packets
+	testkit.MustAwait(t, 20*time.Second, func() error {
+		if err := tcp.Exchange(1000, 5*time.Second); err != nil {
+			return err
+		}
+		if n := d.Status().Stats.FastPackets().Packets - before; n < some {
+			return fmt.Errorf("%d of the connection's packets are fast: %+v", n, d.Status().Stats)
+		}
+		return nil
+	})
 }
