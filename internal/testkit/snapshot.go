@@ -47,6 +47,20 @@ func Snapshot(o SnapshotOptions, ns ...*NS) (State, error) {
 	return s, nil
 }
 
+// Adopt takes over into s what changed between two later snapshots, because the test itself has done it.
+func (s State) Adopt(before, after State) {
+	for k, is := range after.items {
+		if was, ok := before.items[k]; !ok || was != is {
+			s.items[k] = is
+		}
+	}
+	for k := range before.items {
+		if _, ok := after.items[k]; !ok {
+			delete(s.items, k)
+		}
+	}
+}
+
 // CheckRestored snapshots now and, at the end of the test, fails it unless everything is again as now within timeout.
 // Call it after the namespaces are made and before the first thing that changes them: cleanups run backwards.
 func CheckRestored(t testing.TB, timeout time.Duration, o SnapshotOptions, ns ...*NS) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,8 +54,10 @@ func (s State) device(n *NS, a *netlink.LinkAttrs) error {
 	if a.Xdp != nil && a.Xdp.Attached {
 		xdp = fmt.Sprintf("program %d, mode %d", a.Xdp.ProgId, a.Xdp.AttachMode)
 	}
-	s.items[name+" link"] = fmt.Sprintf("index %d mtu %d flags %v promisc %d txqlen %d master %d address %s alias %q group %d\nxdp %s",
-		a.Index, a.MTU, a.Flags, a.Promisc, a.TxQLen, a.MasterIndex, a.HardwareAddr, a.Alias, a.Group, xdp)
+	flags := a.Flags &^ net.FlagRunning // linkwatch sets it up to a second after the link came up
+	s.items[name+" link"] = fmt.Sprintf("index %d mtu %d flags %v promisc %d txqlen %d master %d address %s alias %q group %d",
+		a.Index, a.MTU, flags, a.Promisc, a.TxQLen, a.MasterIndex, a.HardwareAddr, a.Alias, a.Group)
+	s.items[name+" xdp"] = xdp
 	for attach, label := range map[ebpf.AttachType]string{ebpf.AttachTCXIngress: "tcx ingress", ebpf.AttachTCXEgress: "tcx egress"} {
 		if err := s.tcx(name+" "+label, a.Index, attach); err != nil {
 			return err

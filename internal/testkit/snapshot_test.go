@@ -62,7 +62,7 @@ func TestSnapshotSeesEveryKindOfChangeAndItsUndoing(t *testing.T) {
 			}
 			return func() error { _ = p.Close(); return l.Close() }
 		}},
-		"xdp": {"r0 link: xdp program", func(t *testing.T) func() error {
+		"xdp": {"r0 xdp: program", func(t *testing.T) func() error {
 			p := pass(t, "snaptest_xdp", ebpf.XDP, 2)
 			var l link.Link
 			err := r.Router.Do(func() (err error) {

@@ -16,10 +16,10 @@ func both(t *testing.T, rules string, prepare func(*box), run func(*pairOfBoxes)
 	t.Helper()
 	for _, hook := range []datapath.Hook{datapath.HookTC, datapath.HookXDP} {
 		t.Run(hook.String(), func(t *testing.T) {
-			p := &pairOfBoxes{t: t, n: nats()[0], ref: newBox(t, 0, rules), dut: newBox(t, hook, rules)}
-			prepare(p.ref)
-			prepare(p.dut)
-			run(p)
+			run(&pairOfBoxes{
+				t: t, n: nats()[0], ref: makeBox(t, setup{rules: rules, prepare: prepare}),
+				dut: makeBox(t, setup{hook: hook, rules: rules, prepare: prepare}),
+			})
 		})
 	}
 }
@@ -88,7 +88,7 @@ func (b *box) onlyFrom(tuples [2]packet.Tuple) {
 // A flow that nobody was told of cannot be taken over from the WAN side: no entry, no conntrack state of ours.
 func TestSpoofedFlowIsNotLearned(t *testing.T) {
 	rules := "table inet strict {\n chain f {\n type filter hook forward priority -5; policy drop\n ct state established,related accept\n iifname r0 accept\n udp dport 9 accept\n }\n}\n"
-	both(t, rules, func(*box) {}, func(p *pairOfBoxes) {
+	both(t, rules, nil, func(p *pairOfBoxes) {
 		tuples := p.ready(packet.UDP, false)
 		other := tuples[server]
 		other.Src = netip.AddrPortFrom(other.Src.Addr(), 4444)
@@ -114,29 +114,19 @@ func TestSameTupleInTwoZones(t *testing.T) {
 	}
 }
 `
-	both(t, rules, func(*box) {}, func(p *pairOfBoxes) {
+	both(t, rules, secondUplink, func(p *pairOfBoxes) {
 		tuples := p.ready(packet.UDP, false)
-		type twin struct {
-			b    *box
-			port *testkit.Port
-			near testkit.Dev
-		}
-		var twins []twin
-		for _, b := range []*box{p.ref, p.dut} {
-			port, near := b.secondUplink()
-			b.alsoOn(near)
-			twins = append(twins, twin{b, port, near})
-		}
+		p.dut.alsoOn(p.dut.r2)
 		for i := range 30 {
 			s := packet.New(tuples[client], []byte(fmt.Sprintf("zone %d", i)))
 			p.same(client, s, "zone 0")
 			var out [2]int
-			for j, tw := range twins {
-				s.Src, s.Dst = tw.port.Dev().MAC, tw.near.MAC
-				if err := tw.port.Send(s.Build()); err != nil {
+			for j, b := range []*box{p.ref, p.dut} {
+				s.Src, s.Dst = b.other.Dev().MAC, b.r2.MAC
+				if err := b.other.Send(s.Build()); err != nil {
 					p.t.Fatal(err)
 				}
-				out[j] = len(tw.b.pass(client, tw.b.frame(tuples[client], func(*packet.Spec) {}), 2))
+				out[j] = len(b.pass(client, b.frame(tuples[client], func(*packet.Spec) {}), 2))
 			}
 			if out[0] != out[1] {
 				p.t.Errorf("zone 5: %d frames with the datapath, %d without", out[1], out[0])
@@ -147,42 +137,43 @@ func TestSameTupleInTwoZones(t *testing.T) {
 			p.t.Fatal(err)
 		}
 		for _, f := range flows {
-			if f.In == uint32(twins[1].near.Index) {
+			if f.In == uint32(p.dut.r2.Index) {
 				p.t.Errorf("the flow in zone 5 was learned: %+v", f)
 			}
 		}
 	})
 }
 
-// alsoOn runs the datapath on one more device.
-func (b *box) alsoOn(dev testkit.Dev) {
+// alsoOn runs the datapath on more devices.
+func (b *box) alsoOn(devs ...testkit.Dev) {
 	b.t.Helper()
-	if b.hook == 0 {
-		return
+	devices := b.devices()
+	for _, dev := range devs {
+		more := devices[0]
+		more.Ifindex, more.Name, more.XDPTarget = uint32(dev.Index), dev.Name, false
+		devices = append(devices, more)
 	}
-	more := b.devices()[0]
-	more.Ifindex, more.Name, more.XDPTarget = uint32(dev.Index), dev.Name, false
-	if err := b.r.Router.Do(func() error { return b.d.Apply(append(b.devices(), more)) }); err != nil {
+	if err := b.r.Router.Do(func() error { return b.d.Apply(devices) }); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-// The route to the server leads through a container that routes it back: the packet passes the router twice, with the
-// same tuple and the same conntrack entry.
-func TestLoopThroughContainer(t *testing.T) {
-	both(t, "", func(b *box) {
-		box := testkit.NewNS(b.t, "container")
-		out := testkit.Dev{NS: b.r.Router, Name: "r2", MAC: packet.MAC{2, 0, 0, 0, 3, 1}}
-		in := testkit.Dev{NS: b.r.Router, Name: "r3", MAC: packet.MAC{2, 0, 0, 0, 4, 1}}
-		a := testkit.Dev{NS: box, Name: "k0", MAC: packet.MAC{2, 0, 0, 0, 3, 2}}
-		z := testkit.Dev{NS: box, Name: "k1", MAC: packet.MAC{2, 0, 0, 0, 4, 2}}
-		testkit.Join(b.t, &out, &a)
-		testkit.Join(b.t, &in, &z)
-		box.Sysctl("net/ipv4/ip_forward", "1")
-		for _, dev := range []string{"all", "r0", "r1", "r2", "r3"} {
-			b.r.Router.Sysctl("net/ipv4/conf/"+dev+"/rp_filter", "0")
-		}
-		b.r.Router.Script(`
+// container gives the router a container on r2 and r3 that routes back what it gets, and routes the flows of r0 and r1
+// through it.
+func container(b *box) {
+	b.t.Helper()
+	box := testkit.NewNS(b.t, "container")
+	b.r2 = testkit.Dev{NS: b.r.Router, Name: "r2", MAC: packet.MAC{2, 0, 0, 0, 3, 1}}
+	b.r3 = testkit.Dev{NS: b.r.Router, Name: "r3", MAC: packet.MAC{2, 0, 0, 0, 4, 1}}
+	a := testkit.Dev{NS: box, Name: "k0", MAC: packet.MAC{2, 0, 0, 0, 3, 2}}
+	z := testkit.Dev{NS: box, Name: "k1", MAC: packet.MAC{2, 0, 0, 0, 4, 2}}
+	testkit.Join(b.t, &b.r2, &a)
+	testkit.Join(b.t, &b.r3, &z)
+	box.Sysctl("net/ipv4/ip_forward", "1")
+	for _, dev := range []string{"all", "r0", "r1", "r2", "r3"} {
+		b.r.Router.Sysctl("net/ipv4/conf/"+dev+"/rp_filter", "0")
+	}
+	b.r.Router.Script(`
 ip addr add 192.0.2.1/30 dev r2
 ip addr add 192.0.2.5/30 dev r3
 ip rule add iif r0 table 100
@@ -190,24 +181,19 @@ ip route add default via 192.0.2.2 table 100
 ip rule add iif r1 table 101
 ip route add default via 192.0.2.6 table 101
 `)
-		box.Script(`
+	box.Script(`
 ip addr add 192.0.2.2/30 dev k0
 ip addr add 192.0.2.6/30 dev k1
 ip route add 198.51.100.0/24 via 192.0.2.5
 ip route add 10.0.1.0/24 via 192.0.2.1
 `)
-		if b.hook != 0 {
-			devices := b.devices()
-			for _, dev := range []testkit.Dev{out, in} {
-				d := devices[0]
-				d.Ifindex, d.Name, d.XDPTarget = uint32(dev.Index), dev.Name, false
-				devices = append(devices, d)
-			}
-			if err := b.r.Router.Do(func() error { return b.d.Apply(devices) }); err != nil {
-				b.t.Fatal(err)
-			}
-		}
-	}, func(p *pairOfBoxes) {
+}
+
+// The route to the server leads through a container that routes it back: the packet passes the router twice, with the
+// same tuple and the same conntrack entry.
+func TestLoopThroughContainer(t *testing.T) {
+	both(t, "", container, func(p *pairOfBoxes) {
+		p.dut.alsoOn(p.dut.r2, p.dut.r3)
 		p.flows++
 		p.ref.connect(p.ref.tuple(p.n, packet.UDP, false, p.flows))
 		tuples := p.dut.connect(p.dut.tuple(p.n, packet.UDP, false, p.flows))
@@ -223,7 +209,7 @@ ip route add 10.0.1.0/24 via 192.0.2.1
 // An ICMP error about a fast flow takes the slow path, is translated by conntrack, and leaves the flow as it was.
 func TestICMPErrorAboutAFlow(t *testing.T) {
 	masquerade := nats()[1]
-	both(t, masquerade.rules, func(*box) {}, func(p *pairOfBoxes) {
+	both(t, masquerade.rules, nil, func(p *pairOfBoxes) {
 		p.n = masquerade
 		tuples := p.ready(packet.UDP, false)
 		before := p.dut.fast()

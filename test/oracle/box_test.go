@@ -4,10 +4,8 @@ package oracle
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -56,6 +54,8 @@ type setup struct {
 	cfg       datapath.Config
 	hosts     bool // the ends are kernels with addresses instead of played by the test
 	flowtable bool // hand over to the kernel's flowtable instead of by label
+	// prepare changes the router before the datapath comes: what withdraw has to leave as it is.
+	prepare func(*box)
 }
 
 // nat is one way of translating, for both families.
@@ -107,7 +107,10 @@ type box struct {
 	ct        *conntrack.Conn
 	hook      datapath.Hook
 	flowtable bool
+	before    testkit.State    // of the namespaces, without the datapath
 	ports     [2]*testkit.Port // client, server
+	r2, r3    testkit.Dev      // after secondUplink or container
+	other     *testkit.Port    // beyond r2
 	serial    uint32
 }
 
@@ -156,6 +159,9 @@ func makeBox(t testing.TB, s setup) *box {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.ct.Close() })
+	if s.prepare != nil {
+		s.prepare(b)
+	}
 	b.attach(s.cfg)
 	b.ports = [2]*testkit.Port{
 		testkit.OpenPort(t, b.r.C0, testkit.PortOptions{}),
@@ -170,25 +176,17 @@ func (b *box) attach(cfg datapath.Config) {
 		return
 	}
 	cfg.Dir = filepath.Join(pinRoot, b.r.Router.Name)
+	b.checkRestored(cfg.Dir)
 	err := b.r.Router.Do(func() (err error) {
 		if b.d, err = datapath.Open(cfg); err != nil {
 			return err
 		}
+		b.t.Cleanup(func() { b.withdraw(cfg.Dir) })
 		return b.d.Apply(b.devices())
 	})
 	if err != nil {
 		b.t.Fatalf("%+v", err)
 	}
-	b.t.Cleanup(func() {
-		err := b.r.Router.Do(func() error { return datapath.Withdraw(cfg.Dir) })
-		if err := errors.Join(err, b.d.Close()); err != nil {
-			b.t.Error(err)
-		}
-		if _, err := os.Stat(cfg.Dir); !errors.Is(err, os.ErrNotExist) {
-			b.t.Errorf("%s is still there after withdraw: %v", cfg.Dir, err)
-		}
-		_ = os.Remove(pinRoot) // the last one takes the directory with it
-	})
 }
 
 func (b *box) devices() []datapath.Device {

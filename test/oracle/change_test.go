@@ -20,7 +20,7 @@ const (
 // change is something an administrator or the network does to a running flow.
 type change struct {
 	name string
-	do   func(b *box, alt testkit.Dev)
+	do   func(b *box)
 	// old says that a frame went the way the flow had before.
 	old func(b *box, f testkit.Frame, h packet.Header) bool
 	// via is where the flow goes on, the new way: "uplink", "server", or "" when it must end.
@@ -32,36 +32,36 @@ func atServer(*box, testkit.Frame, packet.Header) bool { return true }
 func changes() []change {
 	newMAC := "02:00:00:00:02:77"
 	return []change{
-		{name: "drop rule in front", old: atServer, do: func(b *box, _ testkit.Dev) {
+		{name: "drop rule in front", old: atServer, do: func(b *box) {
 			b.r.Router.Run("nft", "insert", "rule", "inet", "handover", "forward", "udp", "dport", "2001", "drop")
 		}},
-		{name: "ruleset flushed, policy drop", old: atServer, do: func(b *box, _ testkit.Dev) {
+		{name: "ruleset flushed, policy drop", old: atServer, do: func(b *box) {
 			b.r.Router.NFTables("flush ruleset\ntable inet x {\n chain f {\n type filter hook forward priority 0; policy drop\n }\n}\n")
 		}},
-		{name: "conntrack entry deleted, new flows dropped", old: atServer, do: func(b *box, _ testkit.Dev) {
+		{name: "conntrack entry deleted, new flows dropped", old: atServer, do: func(b *box) {
 			b.r.Router.Run("nft", "insert", "rule", "inet", "handover", "forward", "ct", "state", "new", "drop")
 			if err := b.ct.Delete(b.tuple(nats()[0], packet.UDP, false, 1)); err != nil {
 				b.t.Fatal(err)
 			}
 		}},
-		{name: "route moved", old: atServer, via: "uplink", do: func(b *box, alt testkit.Dev) {
-			b.r.Router.Run("ip", "route", "replace", "198.51.100.2/32", "via", "192.0.2.2", "dev", alt.Name)
+		{name: "route moved", old: atServer, via: "uplink", do: func(b *box) {
+			b.r.Router.Run("ip", "route", "replace", "198.51.100.2/32", "via", "192.0.2.2", "dev", b.r2.Name)
 		}},
-		{name: "policy routing by mark", old: atServer, via: "uplink", do: func(b *box, alt testkit.Dev) {
-			b.r.Router.Run("ip", "route", "add", "default", "via", "192.0.2.2", "dev", alt.Name, "table", "100")
+		{name: "policy routing by mark", old: atServer, via: "uplink", do: func(b *box) {
+			b.r.Router.Run("ip", "route", "add", "default", "via", "192.0.2.2", "dev", b.r2.Name, "table", "100")
 			b.r.Router.Run("ip", "rule", "add", "fwmark", "7", "table", "100")
 			b.r.Router.NFTables("table inet m {\n chain p {\n type filter hook prerouting priority -150; policy accept\n iifname r0 meta mark set 7\n }\n}\n")
 		}},
-		{name: "neighbour's MAC changed", via: "server", do: func(b *box, _ testkit.Dev) {
+		{name: "neighbour's MAC changed", via: "server", do: func(b *box) {
 			b.r.Router.Run("ip", "neigh", "replace", "198.51.100.2", "lladdr", newMAC, "dev", "r1", "nud", "permanent")
 		}, old: func(_ *box, _ testkit.Frame, h packet.Header) bool { return h.Dst.String() != newMAC }},
-		{name: "route blackholed", old: atServer, do: func(b *box, _ testkit.Dev) {
+		{name: "route blackholed", old: atServer, do: func(b *box) {
 			b.r.Router.Run("ip", "route", "add", "blackhole", "198.51.100.2/32")
 		}},
-		{name: "device down", old: atServer, do: func(b *box, _ testkit.Dev) {
+		{name: "device down", old: atServer, do: func(b *box) {
 			b.r.Router.Run("ip", "link", "set", "r1", "down")
 		}},
-		{name: "forwarding switched off", old: atServer, do: func(b *box, _ testkit.Dev) {
+		{name: "forwarding switched off", old: atServer, do: func(b *box) {
 			b.r.Router.Sysctl("net/ipv4/conf/r0/forwarding", "0")
 		}},
 	}
@@ -72,26 +72,25 @@ func TestChangeIsInForceWithinTheLeaseWithoutDaemon(t *testing.T) {
 		for _, c := range changes() {
 			t.Run(fmt.Sprintf("%s/%s", hook, c.name), func(t *testing.T) {
 				t.Parallel() // they wait most of the time
-				b := newBoxWith(t, hook, "", datapath.Config{MaxFlows: 4096, Due: due, Hard: hard})
-				other, alt := b.secondUplink()
-				b.watchChange(c, other, alt)
+				b := makeBox(t, setup{hook: hook, cfg: datapath.Config{Due: due, Hard: hard}, prepare: secondUplink})
+				b.watchChange(c)
 			})
 		}
 	}
 }
 
-// secondUplink gives the router another device, whose far side the test plays.
-func (b *box) secondUplink() (*testkit.Port, testkit.Dev) {
+// secondUplink gives the router another device, r2, whose far side the test plays.
+func secondUplink(b *box) {
 	b.t.Helper()
 	far := testkit.Dev{NS: testkit.NewNS(b.t, "other"), Name: "o0", MAC: packet.MAC{2, 0, 0, 0, 3, 2}}
 	near := testkit.Dev{NS: b.r.Router, Name: "r2", MAC: packet.MAC{2, 0, 0, 0, 3, 1}}
 	testkit.Join(b.t, &near, &far)
 	b.r.Router.Run("ip", "addr", "add", "192.0.2.1/24", "dev", "r2")
 	b.r.Router.Run("ip", "neigh", "add", "192.0.2.2", "lladdr", far.MAC.String(), "dev", "r2", "nud", "permanent")
-	return testkit.OpenPort(b.t, far, testkit.PortOptions{}), near
+	b.r2, b.other = near, testkit.OpenPort(b.t, far, testkit.PortOptions{})
 }
 
-func (b *box) watchChange(c change, other *testkit.Port, alt testkit.Dev) {
+func (b *box) watchChange(c change) {
 	b.t.Helper()
 	tuples := b.connect(b.tuple(nats()[0], packet.UDP, false, 1))
 	for range 2 {
@@ -117,7 +116,8 @@ func (b *box) watchChange(c change, other *testkit.Port, alt testkit.Dev) {
 	if fast := b.fast() - before; int(fast) < seen*9/10 {
 		b.t.Fatalf("only %d of %d packets were fast: %s", fast, seen, b.reasons())
 	}
-	c.do(b, alt)
+	defer b.own()()
+	c.do(b)
 	limit := time.Now().Add(hard + slack)
 	for time.Now().Before(limit) {
 		_, _ = b.ports[server].Recv(time.Until(limit), match) // the old way, still allowed
@@ -139,7 +139,7 @@ func (b *box) watchChange(c change, other *testkit.Port, alt testkit.Dev) {
 			b.t.Fatalf("a packet went the old way after the hard limit: %s", b.reasons())
 		}
 	}
-	port := map[string]*testkit.Port{"uplink": other, "server": b.ports[server]}[c.via]
+	port := map[string]*testkit.Port{"uplink": b.other, "server": b.ports[server]}[c.via]
 	if port == nil {
 		return
 	}
@@ -168,7 +168,9 @@ func TestHeartbeatLengthensLeasesAndItsEndShortensThem(t *testing.T) {
 			if n := b.count(datapath.Renewal) - renewals; n > 1 {
 				t.Errorf("%d renewals in spite of a long lease", n)
 			}
+			done := b.own()
 			b.r.Router.Run("nft", "insert", "rule", "inet", "handover", "forward", "udp", "dport", "2001", "drop")
+			done()
 			b.pause("the end of the heartbeat and of a short lease", 2*time.Second+hard-3*hard+slack)
 			before := b.fast()
 			b.pause("more packets", hard)

@@ -44,9 +44,10 @@ func TestRealFlowtableChange(t *testing.T) {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
-			b := makeBox(t, setup{hook: datapath.HookTC, flowtable: true, cfg: datapath.Config{Due: due, Hard: hard}})
-			other, alt := b.secondUplink()
-			b.watchChange(c, other, alt)
+			b := makeBox(t, setup{
+				hook: datapath.HookTC, flowtable: true, cfg: datapath.Config{Due: due, Hard: hard}, prepare: secondUplink,
+			})
+			b.watchChange(c)
 		})
 	}
 }

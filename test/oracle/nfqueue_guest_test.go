@@ -127,7 +127,9 @@ func TestPacketsHeldInAQueueTeachNothing(t *testing.T) {
 				b.pass(client, s.Build(), 0)
 			}
 			q.hold(b, n)
+			done := b.own()
 			b.r.Router.Run("nft", "insert", "rule", "inet", "handover", "forward", "udp", "dport", "2001", "drop")
+			done()
 			b.pause("a second in the queue", time.Second)
 			q.release(b)
 			b.await("a held packet", func() bool { return b.arrives(tup) })

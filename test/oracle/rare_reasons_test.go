@@ -70,10 +70,9 @@ func TestFlowOfAnotherHookIsCarriedThere(t *testing.T) {
 // hijacked routes the flow out of r2, where somebody's eBPF program sends it to r1.
 func hijacked(t *testing.T, observed bool) (*box, [2]packet.Tuple) {
 	t.Helper()
-	b := newBoxWith(t, datapath.HookTC, "", datapath.Config{MaxFlows: 256})
-	_, near := b.secondUplink()
+	b := makeBox(t, setup{hook: datapath.HookTC, cfg: datapath.Config{MaxFlows: 256}, prepare: secondUplink})
 	if observed {
-		b.alsoOn(near)
+		b.alsoOn(b.r2)
 	}
 	b.r.Router.Run("ip", "route", "replace", "198.51.100.2/32", "via", "192.0.2.2", "dev", "r2")
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{
@@ -87,7 +86,7 @@ func hijacked(t *testing.T, observed bool) (*box, [2]packet.Tuple) {
 	}
 	t.Cleanup(func() { _ = prog.Close() })
 	if err := b.r.Router.Do(func() error {
-		l, err := link.AttachTCX(link.TCXOptions{Interface: near.Index, Program: prog, Attach: ebpf.AttachTCXEgress, Anchor: link.Tail()})
+		l, err := link.AttachTCX(link.TCXOptions{Interface: b.r2.Index, Program: prog, Attach: ebpf.AttachTCXEgress, Anchor: link.Tail()})
 		if err == nil {
 			t.Cleanup(func() { _ = l.Close() })
 		}

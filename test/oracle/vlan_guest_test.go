@@ -13,6 +13,7 @@ import (
 // A flow that leaves by a VLAN device stays slow: the lower device sees its packets with a tag.
 func TestFlowThroughVLANStaysSlow(t *testing.T) {
 	b := newBoxWith(t, datapath.HookTC, "", datapath.Config{MaxFlows: 256})
+	done := b.own()
 	b.r.Router.Script(`
 ip link add link r1 name r1.10 type vlan id 10
 ip link set r1.10 up
@@ -21,6 +22,7 @@ ip neigh add 192.0.2.2 lladdr 02:00:00:00:02:02 dev r1.10 nud permanent
 ip route replace 198.51.100.2/32 via 192.0.2.2 dev r1.10
 `)
 	b.r.Router.Sysctl("net/ipv4/conf/r1.10/rp_filter", "0")
+	done()
 	tup := b.tuple(nats()[0], packet.UDP, false, 1)
 	tag := []packet.Tag{{TPID: packet.EtherTypeVLAN, TCI: 10}}
 	for range 4 {
