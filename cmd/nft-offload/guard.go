@@ -27,6 +27,7 @@ import (
 //	  lock, save, start ───────►  ready
 //	  nft -f
 //	  "loaded" ────────────────►  timer                ◄── "confirm" or "rollback" on a socket, from anybody
+//	                       ◄────  until when
 //	  "confirm", "rollback" ───►
 //	                       ◄────  what became of it    ──► the same to everybody who asked
 //
@@ -143,6 +144,7 @@ func (g *guard) run(ctx context.Context, parent net.Conn, l net.Listener) error 
 	g.record.Until = time.Now().Add(g.limit)
 	// Without it only the time is missing in what other commands say.
 	_ = g.places.writeLoad(g.ns, g.record)
+	_ = json.NewEncoder(parent).Encode(g.record.confirmation) // who asked may be gone
 	g.answers.Go(func() { g.answer(parent, words) })
 	go g.accept(l)
 	select {

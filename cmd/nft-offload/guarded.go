@@ -91,10 +91,18 @@ func (l *guardedLoad) cancel() {
 	_ = l.guard.conn.Close()
 }
 
-// loaded starts the guard's timer.
-func (l *guardedLoad) loaded() {
-	// A guard that is gone is noticed by await.
-	_, _ = fmt.Fprintln(l.guard.conn, askLoaded)
+// loaded starts the guard's timer, and returns until when it runs. A guard that is gone is noticed by await.
+func (l *guardedLoad) loaded() confirmation {
+	c := confirmation{File: l.file, State: loadWaiting, Until: time.Now().Add(l.limit)}
+	if _, err := fmt.Fprintln(l.guard.conn, askLoaded); err != nil {
+		return c
+	}
+	_ = l.guard.conn.SetReadDeadline(time.Now().Add(guardStart))
+	if line, err := l.guard.words.ReadString('\n'); err == nil {
+		_ = json.Unmarshal([]byte(line), &c)
+	}
+	_ = l.guard.conn.SetReadDeadline(time.Time{})
+	return c
 }
 
 // end gives the lock back where no guard has it.
@@ -109,7 +117,7 @@ func (l *guardedLoad) leave() { _ = l.guard.conn.Close() }
 
 // await waits until the load is confirmed or rolled back. Something comes out of enter when the user confirms here.
 func (l *guardedLoad) await(enter <-chan struct{}) (confirmation, error) {
-	until := time.Now().Add(l.limit)
+	until := time.Now().Add(l.limit) // not the wall clock's
 	interrupted := l.e.ctx.Done()
 	for {
 		outcome := l.guard.outcome()
@@ -146,7 +154,7 @@ func (l *guardedLoad) await(enter <-chan struct{}) (confirmation, error) {
 			return l.alone(r, err)
 		}
 		l.guard = g
-		l.loaded()
+		l.loaded() // as of now: what is left of the time was said when it was started
 	}
 }
 

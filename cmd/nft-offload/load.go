@@ -158,8 +158,7 @@ func (e *env) loadGuarded(src nft.Source, o nft.Options, f confirmFlags, asJSON 
 		l.cancel()
 		return err
 	}
-	l.loaded()
-	waiting := confirmation{File: src.Name, State: loadWaiting, Until: time.Now().Add(f.limit)}
+	waiting := l.loaded()
 	said := e.stdout
 	if asJSON {
 		said = e.stderr // the document is printed when all is known

@@ -45,7 +45,7 @@ func (f *fastPath) Refused() ([]engine.Refused, error) {
 		out = append(out, engine.Refused{
 			Proto: packet.ProtoName(r.Tuple.Proto), Src: r.Tuple.Src, Dst: r.Tuple.Dst, InIndex: r.In, OutIndex: r.Out,
 			Code: info.Code, Text: info.Text, Advice: info.Advice, Samples: r.Samples, Ago: engine.Seconds(r.Ago),
-			Passing: !r.Reason.Lasting(),
+			Passing: !r.Lasting(),
 		})
 	}
 	return out, err

@@ -34,12 +34,18 @@ func (d *Datapath) Refused() ([]Refused, error) {
 	return out, err
 }
 
-// Lasting reports whether the reason is one of the flow, which may stay slow for it, and not of a packet or of a
-// moment.
-func (r Reason) Lasting() bool {
-	switch r {
-	case TCPFlags, Dead, NotReady, Recycled, Contradiction, Learned, Renewed, MinPackets:
+// settled is how many samples a flow leaves at least that waits in vain. One that gets what it waits for, or ends before
+// it does, leaves fewer.
+const settled = 16
+
+// Lasting reports whether the flow stays slow for its reason, which is not one of a packet or of a moment.
+func (r Refused) Lasting() bool {
+	switch r.Reason {
+	case TCPFlags, Dead, NotReady, Recycled, Contradiction, MinPackets:
 		return false
+	case OneWay, NotLiberal:
+		return r.Samples >= settled
+	default:
+		return true
 	}
-	return true
 }

@@ -183,7 +183,8 @@ func latest(all []Refused) []Refused {
 func notCarried(refused []Refused, flows []Flow) []Refused {
 	carried := map[direction]bool{}
 	for _, f := range flows {
-		if f.State == StateReady {
+		// An entry that is not renewed stays in the table for a while.
+		if f.State == StateReady && f.Lease > 0 {
 			carried[direction{0, f.Proto, f.Src, f.Dst}] = true
 		}
 	}

@@ -257,7 +257,7 @@ func (d *Datapath) Flows() ([]engine.Flow, error) {
 	for _, a := range d.live {
 		out = append(out, engine.Flow{
 			Proto: packet.ProtoName(a.Tuple.Proto), Src: a.Tuple.Src, Dst: a.Tuple.Dst, NATSrc: a.Tuple.Src,
-			NATDst: a.Tuple.Dst, Bytes: a.Bytes, InIndex: 2, OutIndex: 3, State: engine.StateReady,
+			NATDst: a.Tuple.Dst, Bytes: a.Bytes, InIndex: 2, OutIndex: 3, State: engine.StateReady, Lease: engine.Seconds(time.Second),
 		})
 	}
 	return out, nil
