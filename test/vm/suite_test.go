@@ -35,6 +35,11 @@ func suite() vm.Suite {
 				Name: "devices", Package: module + "/internal/link", Timeout: 2 * time.Minute,
 				Tests: []string{"TestKindsOfDevices", "TestWatchBonds"},
 			},
+			{
+				// Shapers that the build machine's kernel has not.
+				Name: "shaping", Package: module + "/test/shaping", Timeout: 6 * time.Minute,
+				Tests: []string{"OnAStockKernel"},
+			},
 		},
 	}
 }
