@@ -283,7 +283,7 @@ type nfoScratch struct {
 	F6      nfoFlow6
 	Out     [12]uint8
 	Refused nfoRefusedKey
-	_       [4]byte
+	Verdict uint32
 }
 
 type nfoSettings struct {

@@ -61,7 +61,7 @@ static __always_inline struct F(flow) *
 	return peer;
 }
 
-static __noinline int F(learn)(struct scratch *s, struct note *n)
+__attribute__((noinline)) int F(learn)(struct scratch *s, struct note *n)
 {
 	struct settings *ctl;
 	struct F(flow) * e, *peer;

@@ -48,8 +48,11 @@ static __always_inline int within(const __be32 *a, const __be32 *net, __u32 bits
 	return 1;
 }
 
-static __always_inline int hold_matches(const struct hold *h, const struct ct_tuple *t)
+/* A global function: the verifier looks at it once and not with every combination of prefix lengths. */
+__attribute__((noinline)) int hold_matches(const struct hold *h, const struct ct_tuple *t)
 {
+	if (!h || !t)
+		return 0;
 	if (h->port && h->port != t->sport && h->port != t->dport)
 		return 0;
 	return (within(t->src, h->saddr, h->sbits) && within(t->dst, h->daddr, h->dbits)) ||

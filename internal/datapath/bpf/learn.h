@@ -23,6 +23,7 @@ struct scratch {
 	struct flow6 f6;
 	__u8 out[12]; /* MAC addresses as they leave */
 	struct refused_key refused;
+	__u32 verdict; /* what observe says */
 };
 
 struct {

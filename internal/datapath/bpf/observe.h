@@ -239,8 +239,8 @@ static __always_inline int eligible(struct scratch *s, __u64 address, const stru
 }
 
 /* A packet of a flow that was handed over and of which nothing is learned: for `flows --refused`. */
-static __always_inline int refuse(struct scratch *s, struct __sk_buff *skb, const struct note *n,
-				  int reason)
+static __always_inline void refuse(struct scratch *s, struct __sk_buff *skb, const struct note *n,
+				   __u32 reason)
 {
 	struct refused_key *k = &s->refused;
 
@@ -255,7 +255,6 @@ static __always_inline int refuse(struct scratch *s, struct __sk_buff *skb, cons
 	k->proto = n->proto;
 	k->reason = reason;
 	sample_refused(k);
-	return reason;
 }
 
 /* The rest, for a flow that was handed over. Its conntrack entry is in s->ct, the packet in s->p and s->post. */
@@ -342,7 +341,10 @@ static __always_inline int observe(struct __sk_buff *skb)
 	}
 	if (!r)
 		r = teach(s, skb, n, in, out, ctl);
+	/* Through memory: the verifier would follow the rest once for every reason there is. */
+	*(volatile __u32 *)&s->verdict = r;
+	r = *(volatile __u32 *)&s->verdict;
 	if (r != R_LEARNED && r != R_RENEWED)
-		return refuse(s, skb, n, r);
+		refuse(s, skb, n, r);
 	return r;
 }
