@@ -43,7 +43,7 @@ func (r Refused) Lasting() bool {
 	switch r.Reason {
 	case TCPFlags, Dead, NotReady, Recycled, Contradiction, MinPackets:
 		return false
-	case OneWay, NotLiberal:
+	case OneWay, NotLiberal, TCPState, CTState:
 		return r.Samples >= settled
 	default:
 		return true
