@@ -61,7 +61,7 @@ type SlowDevice struct {
 func decide(v View, choices Choices, refused map[uint32]Reason) ([]Decision, Desired) {
 	p := &plan{
 		stack: newStack(v.Links), rules: v.Ruleset, choices: choices, failed: refused,
-		listed: map[string]*Decision{}, withheld: map[*Link]Reason{},
+		listed: map[string]*Decision{}, withheld: map[*Link]Reason{}, hung: map[hung]Reason{},
 	}
 	p.list()
 	for p.resolve(); p.withhold(); {
@@ -85,6 +85,13 @@ type plan struct {
 	listed   map[string]*Decision // by name
 	spots    map[*Link]*spot
 	withheld map[*Link]Reason // devices of which not all ways are free, see withhold
+	hung     map[hung]Reason  // by obstacle
+}
+
+// hung is a device in one of two places.
+type hung struct {
+	link  *Link
+	above bool
 }
 
 // spot is a device where packets are to be looked up.
@@ -179,7 +186,7 @@ func (p *plan) resolve() {
 		if l == nil || p.active(l) == nil {
 			continue
 		}
-		ws := p.stack.ways(l)
+		ws := slices.Clone(p.stack.ways(l))
 		if len(ws) == 0 {
 			continue // list has said so
 		}
@@ -232,21 +239,30 @@ func (p *plan) take(d *Decision, w *way) {
 
 // met is the first thing on a way that fast packets would not pass, from its end upward, or the user's word.
 func (p *plan) met(w way) Reason {
-	for i, l := range slices.Backward(append(slices.Clone(w.over), w.at)) {
-		r := p.withheld[l]
-		switch {
-		case p.choices[l.Name] == Off:
-			r = userOff(l.Name)
-		case r.OK() && i == len(w.over):
-			r = hooked(l, p.rules)
-		case r.OK():
-			r = hookedAbove(l, p.rules)
-		}
-		if !r.OK() {
+	for l := range w.devices() {
+		if r := p.obstacle(l, l != w.at); !r.OK() {
 			return r
 		}
 	}
 	return Reason{}
+}
+
+// obstacle is what of met is about one device: looked up on, or above such a one.
+func (p *plan) obstacle(l *Link, above bool) Reason {
+	key := hung{l, above}
+	r, known := p.hung[key]
+	if !known {
+		switch {
+		case p.choices[l.Name] == Off:
+			r = userOff(l.Name)
+		case above:
+			r = hookedAbove(l, p.rules)
+		default:
+			r = hooked(l, p.rules)
+		}
+		p.hung[key] = r
+	}
+	return cmp.Or(r, p.withheld[l])
 }
 
 // crowded takes away the spots on devices that may be used only where nothing below them is.
@@ -256,7 +272,7 @@ func (p *plan) crowded() map[*Link]Reason {
 		if !exclusive(l) {
 			continue
 		}
-		for _, b := range reach(l, p.stack.below) {
+		for _, b := range reach([]*Link{l}, p.stack.below) {
 			if p.spots[b] != nil {
 				out[l] = Reason{IsStacked, fmt.Sprintf("%s stands on %s, which is used itself", l.Name, b.Name), "list one of them in the flowtable"}
 				break

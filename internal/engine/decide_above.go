@@ -36,7 +36,7 @@ func (p *plan) stand(l *Link) standing {
 			shut = cmp.Or(shut, p.met(w))
 		}
 		meant := false
-		for _, o := range append(slices.Clone(w.over), w.at) {
+		for o := range w.devices() {
 			if d := p.active(o); d != nil {
 				meant = true
 				s.labels = s.labels.Union(d.labels)
@@ -59,13 +59,9 @@ func (p *plan) stand(l *Link) standing {
 
 // upperDevices are those above spots, lowest ifindex first.
 func (p *plan) upperDevices() []*Link {
-	set := map[*Link]bool{}
-	for l := range p.spots {
-		for _, u := range p.stack.uppers(l) {
-			set[u] = true
-		}
-	}
-	return slices.SortedFunc(maps.Keys(set), func(a, b *Link) int { return int(a.Ifindex) - int(b.Ifindex) })
+	out := p.stack.uppers(slices.Collect(maps.Keys(p.spots))...)
+	slices.SortFunc(out, func(a, b *Link) int { return cmp.Compare(a.Ifindex, b.Ifindex) })
+	return out
 }
 
 // withhold finds listed devices that stay off because one of their ways is not free and ends where others are, and
@@ -111,7 +107,7 @@ func (p *plan) tell(u *Link, r Reason) {
 	if p.active(u) != nil {
 		return
 	}
-	for _, b := range reach(u, p.stack.below) {
+	for _, b := range reach([]*Link{u}, p.stack.below) {
 		if d := p.active(b); d != nil {
 			d.Slow = append(d.Slow, SlowDevice{u.Name, r})
 		}

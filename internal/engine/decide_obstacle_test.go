@@ -108,7 +108,7 @@ func TestChoicesForStackedDevices(t *testing.T) {
 	} {
 		t.Run(c.choices, func(t *testing.T) {
 			choices := engine.Choices{}
-			for _, s := range strings.Fields(c.choices) {
+			for s := range strings.FieldsSeq(c.choices) {
 				if err := choices.Set(s); err != nil {
 					t.Fatal(err)
 				}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 )
 
@@ -27,11 +28,14 @@ type stack struct {
 	links []Link // lowest ifindex first
 	named map[string]*Link
 	above map[string][]*Link // directly above the named one
-	ports map[string][]*Link // of the named bridge, bond or VRF
+	// passing are those of above that only pass packets on.
+	passing map[string][]*Link
+	ports   map[string][]*Link // of the named bridge, bond or VRF
+	known   map[*Link][]way    // by ways
 }
 
 func newStack(links []Link) *stack {
-	s := &stack{links: slices.Clone(links), named: map[string]*Link{}, above: map[string][]*Link{}, ports: map[string][]*Link{}}
+	s := &stack{links: slices.Clone(links), named: map[string]*Link{}, above: map[string][]*Link{}, passing: map[string][]*Link{}, ports: map[string][]*Link{}, known: map[*Link][]way{}}
 	slices.SortFunc(s.links, func(a, b Link) int { return int(a.Ifindex) - int(b.Ifindex) })
 	for i := range s.links {
 		s.named[s.links[i].Name] = &s.links[i]
@@ -46,6 +50,13 @@ func newStack(links []Link) *stack {
 			s.ports[m.Name] = append(s.ports[m.Name], l)
 		}
 	}
+	for name, above := range s.above {
+		for _, u := range above {
+			if passes(u) {
+				s.passing[name] = append(s.passing[name], u)
+			}
+		}
+	}
 	return s
 }
 
@@ -57,11 +68,14 @@ func (s *stack) below(l *Link) []*Link {
 	return s.ports[l.Name]
 }
 
-// reach collects everything that next leads to from a device, itself left out.
-func reach(from *Link, next func(*Link) []*Link) []*Link {
-	seen := map[*Link]bool{from: true}
+// reach collects everything that next leads to from some devices, which are left out themselves.
+func reach(from []*Link, next func(*Link) []*Link) []*Link {
+	seen := map[*Link]bool{}
+	for _, l := range from {
+		seen[l] = true
+	}
 	var out []*Link
-	for todo := []*Link{from}; len(todo) > 0; todo = todo[1:] {
+	for todo := slices.Clone(from); len(todo) > 0; todo = todo[1:] {
 		for _, l := range next(todo[0]) {
 			if !seen[l] {
 				seen[l] = true
@@ -76,12 +90,10 @@ func reach(from *Link, next func(*Link) []*Link) []*Link {
 // passes reports whether packets only pass the device on their way to one where they are looked up.
 func passes(l *Link) bool { return l.Kind == kindVLAN || l.Kind == kindBridge || l.Kind == kindVRF }
 
-// uppers are the devices above one whose packets are looked up on it: through VLANs, bridges and VRFs, of which each
-// may stand on the next.
-func (s *stack) uppers(l *Link) []*Link {
-	return reach(l, func(l *Link) []*Link {
-		return slices.DeleteFunc(slices.Clone(s.above[l.Name]), func(u *Link) bool { return !passes(u) })
-	})
+// uppers are the devices above some whose packets are looked up on those: through VLANs, bridges and VRFs, of which
+// each may stand on the next.
+func (s *stack) uppers(of ...*Link) []*Link {
+	return reach(of, func(l *Link) []*Link { return s.passing[l.Name] })
 }
 
 // ids numbers the devices that stand on one another: all of them have the smallest ifindex among them.
@@ -93,7 +105,7 @@ func (s *stack) ids() map[string]uint32 {
 			continue
 		}
 		ids[l.Name] = l.Ifindex
-		for _, o := range reach(l, func(l *Link) []*Link { return append(slices.Clone(s.below(l)), s.above[l.Name]...) }) {
+		for _, o := range reach([]*Link{l}, func(l *Link) []*Link { return append(slices.Clone(s.below(l)), s.above[l.Name]...) }) {
 			ids[o.Name] = l.Ifindex
 		}
 	}
@@ -108,8 +120,29 @@ type way struct {
 	no   Reason  // why it does not lead to a device where packets can be looked up
 }
 
+// devices are all devices on the way, from its end upward.
+func (w way) devices() iter.Seq[*Link] {
+	return func(yield func(*Link) bool) {
+		if !yield(w.at) {
+			return
+		}
+		for _, l := range slices.Backward(w.over) {
+			if !yield(l) {
+				return
+			}
+		}
+	}
+}
+
 // ways are all the ways down from a device: one for each port of a bridge.
-func (s *stack) ways(from *Link) []way { return s.down(way{at: from}, 0) }
+func (s *stack) ways(from *Link) []way {
+	ws, known := s.known[from]
+	if !known {
+		ws = s.down(way{at: from}, 0)
+		s.known[from] = ws
+	}
+	return ws
+}
 
 // down goes on from the end of a way; depth is the number of VLAN devices on it.
 func (s *stack) down(w way, depth int) []way {
@@ -133,16 +166,16 @@ func (s *stack) down(w way, depth int) []way {
 		w.no = Reason{LowerElsewhere, fmt.Sprintf("the device below %s is in another network namespace", l.Name), "flows through it stay on the slow path"}
 		return []way{w}
 	default:
-		var out []way
+		over, tags := append(slices.Clone(w.over), l), w.tags
+		switch {
+		case l.Kind == kindVLAN:
+			tags = append([]Tag{{l.VLANProtocol, l.VLAN}}, tags...)
+		case l.Filtering:
+			tags = nil // each port has its own way with each tag
+		}
+		out := make([]way, 0, len(below))
 		for _, b := range below {
-			next := way{at: b, over: append(slices.Clone(w.over), l), tags: w.tags}
-			switch {
-			case l.Kind == kindVLAN:
-				next.tags = append([]Tag{{l.VLANProtocol, l.VLAN}}, w.tags...)
-			case l.Filtering:
-				next.tags = nil // each port has its own way with each tag
-			}
-			out = append(out, s.down(next, depth)...)
+			out = append(out, s.down(way{at: b, over: over, tags: tags}, depth)...)
 		}
 		return out
 	}

@@ -81,6 +81,7 @@ func (h *Handle) Devices(ctx context.Context) ([]Device, error) {
 	for _, l := range links {
 		names[l.ifindex] = l.name
 	}
+	stand := newTree(links)
 	out := make([]Device, 0, len(links))
 	for _, l := range links {
 		if err := ctx.Err(); err != nil {
@@ -90,7 +91,7 @@ func (h *Handle) Devices(ctx context.Context) ([]Device, error) {
 		d.Driver = h.driver(l.name)
 		d.Features, _ = h.features(l.name) // a device without ethtool has none
 		d.Qdisc = qdiscs[l.ifindex].egress
-		d.Uppers = uppers(l, links)
+		d.Uppers = stand.uppers(l)
 		if len(d.Uppers) > 0 && d.Uppers[0].Ifindex == l.master {
 			d.Master = &d.Uppers[0]
 		}
@@ -121,26 +122,38 @@ func (l linkMsg) device() Device {
 	}
 }
 
-// uppers walks up from a device: masters, and devices that name it as the one below them.
-func uppers(from linkMsg, links []linkMsg) []Upper {
-	var out []Upper
-	seen := map[uint32]bool{from.ifindex: true}
-	queue := []linkMsg{from}
-	for len(queue) > 0 {
-		l := queue[0]
-		queue = queue[1:]
-		above := func(master bool) {
-			for _, u := range links {
-				if seen[u.ifindex] || (u.ifindex == l.master) != master || !master && (u.lower != l.ifindex || !stacks(u.kind)) {
-					continue
-				}
-				seen[u.ifindex] = true
-				queue = append(queue, u)
-				out = append(out, Upper{Ifindex: u.ifindex, Name: u.name, Kind: u.kind, VLANFiltering: u.vlanFiltering})
-			}
+// tree is what stands on what.
+type tree struct {
+	links map[uint32]linkMsg
+	on    map[uint32][]uint32 // devices that name this one as the one below them
+}
+
+func newTree(links []linkMsg) tree {
+	t := tree{links: make(map[uint32]linkMsg, len(links)), on: map[uint32][]uint32{}}
+	for _, l := range links {
+		t.links[l.ifindex] = l
+		if l.lower != 0 && stacks(l.kind) {
+			t.on[l.lower] = append(t.on[l.lower], l.ifindex)
 		}
-		above(true)
-		above(false)
+	}
+	return t
+}
+
+// uppers walks up from a device: its master, then the devices that stand on it, and from these on.
+func (t tree) uppers(from linkMsg) []Upper {
+	var out []Upper
+	seen := map[uint32]bool{0: true, from.ifindex: true}
+	for queue := []uint32{from.ifindex}; len(queue) > 0; queue = queue[1:] {
+		l := t.links[queue[0]]
+		for _, i := range append([]uint32{l.master}, t.on[l.ifindex]...) {
+			u, exists := t.links[i]
+			if !exists || seen[i] {
+				continue
+			}
+			seen[i] = true
+			queue = append(queue, i)
+			out = append(out, Upper{Ifindex: u.ifindex, Name: u.name, Kind: u.kind, VLANFiltering: u.vlanFiltering})
+		}
 	}
 	return out
 }

@@ -80,13 +80,13 @@ func TestUppersWalkThroughBridgesAndVLANs(t *testing.T) {
 		{ifindex: 6, name: "v", kind: "veth", lower: 1},
 	}
 	var got []string
-	for _, u := range uppers(links[0], links) {
+	for _, u := range newTree(links).uppers(links[0]) {
 		got = append(got, u.Name)
 	}
 	if s := strings.Join(got, " "); s != "br0 br0.10 br0.20" {
 		t.Errorf("above r0: %q", s)
 	}
-	if us := uppers(links[2], links); us != nil {
+	if us := newTree(links).uppers(links[2]); us != nil {
 		t.Errorf("above br0.10: %v", us)
 	}
 }

@@ -244,7 +244,7 @@ func TestForeignObjectsOnADeviceAreNamedAndNeverReplaced(t *testing.T) {
 		"tc filter": {
 			[]string{"tc qdisc add dev r0 clsact", "tc filter add dev r0 ingress pref 7 protocol ip u32 match u32 0 0 classid 1:1"},
 			[]string{"tc", "filter", "show", "dev", "r0", "ingress"},
-			engine.ForeignFilter, "pref 7 u32",
+			engine.ForeignFilter, "pref 7 handle 800::800 u32",
 		},
 		"netdev chain": {
 			[]string{"nft add table netdev guard", "nft add chain netdev guard in { type filter hook ingress device r0 priority 0 ; }", "nft add rule netdev guard in tcp dport 23 drop"},
