@@ -69,7 +69,9 @@ func loadCommand(e *env) *cobra.Command {
 		Short: "load a ruleset with `flow add` rules, whatever the kernel has",
 		Long: `load loads a ruleset (nft's language or its JSON, - for standard input) as
 "nft -f" would, in one transaction. Devices of flowtables that do not exist are
-left out and reported, and so is "flags offload" where a device refuses it.
+reported: a flowtable of the kernel is loaded without them, a lowered one takes
+them up when they appear, and in one a name as "eth*" means all that begin so.
+"flags offload" is left out where a device refuses it.
 
 Where the kernel has no flowtables (CONFIG_NF_FLOW_TABLE), or with --lower, each
 "flow add" is rewritten to a conntrack label that the datapath looks for; what
@@ -209,7 +211,11 @@ func (e *env) printReport(what string, r nft.Report) {
 	for _, f := range r.Flowtables {
 		fmt.Fprintf(e.stdout, "flowtable %s %s %s: %s\n", f.Family, f.Table, f.Name, orNone(f.Devices))
 		if len(f.Missing) > 0 {
-			fmt.Fprintf(e.stdout, "  left out, because they do not exist: %s\n", e.bad(strings.Join(f.Missing, ", ")))
+			what := "left out, because they do not exist"
+			if r.Lowered {
+				what = "taken up when they appear"
+			}
+			fmt.Fprintf(e.stdout, "  %s: %s\n", what, e.bad(strings.Join(f.Missing, ", ")))
 		}
 		if f.Refused != "" {
 			wrap(e.stdout, "  ", "without `flags offload`: "+f.Refused, e.width())

@@ -27,10 +27,16 @@ func TestProgramsAreEasyToVerify(t *testing.T) {
 	})
 	const limit = 60_000 // instructions; the kernel's own limit is a million
 	for _, v := range []variant{
-		{name: "nfo_egress"}, {"nfo_egress", "bare", 1},
-		{"nfo_egress", "floods", uint32(FloodsSeen)}, {"nfo_egress", "floods", uint32(FloodsUnseen)},
-		{name: "nfo_ingress"}, {"nfo_ingress", "bare", 1}, {"nfo_ingress", "behind_xdp", 1},
-		{name: "nfo_xdp"}, {"nfo_xdp", "partial_checksums", 1}, {name: "nfo_end"},
+		{name: "nfo_egress"},
+		{"nfo_egress", "bare", 1},
+		{"nfo_egress", "floods", uint32(FloodsSeen)},
+		{"nfo_egress", "floods", uint32(FloodsUnseen)},
+		{name: "nfo_ingress"},
+		{"nfo_ingress", "bare", 1},
+		{"nfo_ingress", "behind_xdp", 1},
+		{name: "nfo_xdp"},
+		{"nfo_xdp", "partial_checksums", 1},
+		{name: "nfo_end"},
 	} {
 		p, err := d.program(v)
 		if err != nil {

@@ -142,12 +142,16 @@ func statementLen(toks []token) int {
 
 // setBody renders the inside of the set that stands for the flowtable.
 func (b block) setBody() string {
-	s := "type ifname\n\t\tcomment \"" + b.table.comment() + "\"\n"
+	s := "type ifname\n"
+	if b.table.patterned() {
+		s += "\t\tflags interval\n"
+	}
+	s += "\t\tcomment \"" + b.table.comment() + "\"\n"
 	switch {
 	case b.raw != "":
 		s += "\t\telements = " + b.raw + "\n"
-	case len(b.table.Devices) > 0:
-		s += "\t\telements = { " + quoted(b.table.Devices) + " }\n"
+	case len(b.table.elements()) > 0:
+		s += "\t\telements = { " + quoted(b.table.elements()) + " }\n"
 	}
 	return "{\n\t\t" + s + "\t}"
 }

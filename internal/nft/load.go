@@ -77,6 +77,9 @@ func prepare(ctx context.Context, o Options) (edit, error) {
 		return edit{}, err
 	}
 	e := edit{lower: o.Lower || !has, mark: o.Mark, exists: exists}
+	if e.lower {
+		e.exists = func(name string) bool { return pattern(name) || exists(name) }
+	}
 	if !e.lower || e.mark != 0 {
 		return e, nil
 	}

@@ -222,20 +222,32 @@ func live(t *testing.T, ns *testkit.NS) ruleset.Ruleset {
 	return r
 }
 
-func TestLoad_MissingDevices_AreLeftOutAndReported(t *testing.T) {
+func TestLoad_MissingDevices_AreReportedAndTakenUpWhenTheyAppear(t *testing.T) {
 	ns := nsWith(t, "")
 	ns.Run("ip", "link", "add", "here", "type", "veth", "peer", "name", "there")
 	const text = "table inet t {\nflowtable f { hook ingress priority 0; devices = { %s }; }\nchain c { type filter hook forward priority 0\nflow add @f\n}\n}\n"
-	f := loadText(t, ns, fmt.Sprintf(text, "here, gone"), Options{}).Flowtables[0]
+	f := loadText(t, ns, fmt.Sprintf(text, "here, gone"), Options{Lower: true}).Flowtables[0]
 	if !slices.Equal(f.Devices, []string{"here"}) || !slices.Equal(f.Missing, []string{"gone"}) {
 		t.Errorf("report: %+v", f)
 	}
-	if got := live(t, ns).Flowtables[0].Devices; !slices.Equal(got, []string{"here"}) {
+	if got := live(t, ns).Flowtables[0].Devices; !slices.Equal(got, []string{"gone", "here"}) {
 		t.Errorf("live devices: %q", got)
 	}
-	f = loadText(t, ns, "flush ruleset\n"+fmt.Sprintf(text, "gone, lost"), Options{}).Flowtables[0]
-	if len(f.Devices) != 0 || len(live(t, ns).Flowtables[0].Devices) != 0 {
+	f = loadText(t, ns, "flush ruleset\n"+fmt.Sprintf(text, "gone, lost"), Options{Lower: true}).Flowtables[0]
+	if got := live(t, ns).Flowtables[0].Devices; len(f.Devices) != 0 || !slices.Equal(got, []string{"gone", "lost"}) {
+		t.Errorf("report: %+v, live devices: %q", f, got)
+	}
+}
+
+func TestLoad_Pattern_StandsForDevicesThatBeginSo(t *testing.T) {
+	ns := nsWith(t, "")
+	const text = "table inet t {\nflowtable f { hook ingress priority 0; devices = { \"here*\", gone }; }\nchain c { type filter hook forward priority 0\nflow add @f\n}\n}\n"
+	f := loadText(t, ns, text, Options{Lower: true}).Flowtables[0]
+	if !slices.Equal(f.Devices, []string{"here*"}) || !slices.Equal(f.Missing, []string{"gone"}) {
 		t.Errorf("report: %+v", f)
+	}
+	if got := live(t, ns).Flowtables[0].Devices; !slices.Equal(got, []string{"gone", "here*"}) {
+		t.Errorf("live devices: %q", got)
 	}
 }
 
@@ -274,13 +286,13 @@ func TestLoad_OnThisKernel_UsesItsFlowtablesOrLowers(t *testing.T) {
 	if has && !strings.Contains(f.Refused, "d1") {
 		t.Errorf("the refusal names no device: %q", f.Refused)
 	}
-	flags := []string{"counter", "offload"} // a lowered one remembers what was written
+	flags, devices := []string{"counter", "offload"}, []string{"d0", "d1", "gone"} // a lowered one has what was written
 	if has {
-		flags = []string{"counter"}
+		flags, devices = []string{"counter"}, []string{"d0", "d1"}
 	}
 	got := live(t, ns).Flowtables
 	if len(got) != 1 || got[0].Lowered == has || got[0].Priority != "-5" ||
-		!slices.Equal(got[0].Devices, []string{"d0", "d1"}) || !slices.Equal(got[0].Flags, flags) {
+		!slices.Equal(got[0].Devices, devices) || !slices.Equal(got[0].Flags, flags) {
 		t.Errorf("live: %+v", got)
 	}
 }

@@ -16,7 +16,7 @@ type LowerOptions struct {
 	// Used are labels that must not be given out: those of the live ruleset and of connections. Labels that the text
 	// itself uses are found by Lower.
 	Used ruleset.Labels
-	// Exists reports whether a device exists; devices that do not are left out. Nil: all exist.
+	// Exists reports whether a device exists; the report names those that do not. Nil: all exist.
 	Exists func(device string) bool
 }
 

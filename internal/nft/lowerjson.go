@@ -223,8 +223,11 @@ func (w *jsonRewriter) flowtable(c obj, verb string, o obj) error {
 	case w.lower:
 		w.changed = true
 		s := obj{"family": f.Family, "table": f.Table, "name": f.Name, "type": "ifname", "comment": f.comment()}
-		if len(f.Devices) > 0 {
-			s["elem"] = f.Devices
+		if names := f.elements(); len(names) > 0 {
+			s["elem"] = names
+		}
+		if f.patterned() {
+			s["flags"] = []string{"interval"}
 		}
 		c = obj{verb: obj{"set": s}}
 	case len(f.Missing) > 0 || refused:

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
@@ -18,23 +19,34 @@ type Report struct {
 
 // Flowtable is one flowtable of the text.
 type Flowtable struct {
-	Family   string         `json:"family"`
-	Table    string         `json:"table"`
-	Name     string         `json:"name"`
-	Hook     string         `json:"hook,omitempty"`
-	Priority string         `json:"priority,omitempty"`
-	Devices  []string       `json:"devices"`           // that exist
-	Missing  []string       `json:"missing,omitempty"` // left out, because they do not exist
-	Flags    []string       `json:"flags,omitempty"`   // as written: offload, counter
-	Refused  string         `json:"refused,omitempty"` // why `flags offload` was left out
-	Labels   ruleset.Labels `json:"labels,omitzero"`   // of its `flow add` rules, where lowered
-	Mark     uint32         `json:"mark,omitempty"`    // in place of labels
+	Family   string   `json:"family"`
+	Table    string   `json:"table"`
+	Name     string   `json:"name"`
+	Hook     string   `json:"hook,omitempty"`
+	Priority string   `json:"priority,omitempty"`
+	Devices  []string `json:"devices"` // that exist, and patterns as eth*
+	// Missing do not exist. The kernel's flowtable cannot list them: they are left out. A lowered one does, and they
+	// are taken up when they appear.
+	Missing []string       `json:"missing,omitempty"`
+	Flags   []string       `json:"flags,omitempty"`   // as written: offload, counter
+	Refused string         `json:"refused,omitempty"` // why `flags offload` was left out
+	Labels  ruleset.Labels `json:"labels,omitzero"`   // of its `flow add` rules, where lowered
+	Mark    uint32         `json:"mark,omitempty"`    // in place of labels
 }
 
 // key tells flowtables apart.
 type key struct{ family, table, name string }
 
 func (f Flowtable) key() key { return key{f.Family, f.Table, f.Name} }
+
+// elements are the names in the set that stands for the flowtable.
+func (f Flowtable) elements() []string { return slices.Concat(f.Devices, f.Missing) }
+
+// patterned reports whether the set has a name with an asterisk, for which it has to be one of intervals.
+func (f Flowtable) patterned() bool { return slices.ContainsFunc(f.elements(), pattern) }
+
+// pattern reports whether a name means all devices that begin so. nft takes an asterisk at the end only.
+func pattern(name string) bool { return strings.HasSuffix(name, "*") }
 
 // has reports whether the flowtable was written with a flag.
 func (f Flowtable) has(flag string) bool { return slices.Contains(f.Flags, flag) }

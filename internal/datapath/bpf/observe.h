@@ -291,7 +291,7 @@ static __always_inline int teach(struct scratch *s, struct __sk_buff *skb, struc
 static __always_inline int observe(struct __sk_buff *skb)
 {
 	struct note *n = note_slot(skb);
-	struct device *in, *out;
+	struct device *in, *out, *listed;
 	struct settings *ctl;
 	struct scratch *s;
 	__u32 zero = 0;
@@ -318,7 +318,13 @@ static __always_inline int observe(struct __sk_buff *skb)
 	if (!in || !out)
 		return R_UNKNOWN_DEVICE;
 	if (address) {
-		r = eligible(s, address, in, ctl);
+		/* By which flowtable? That of the device that the rules saw. */
+		listed = in;
+		if (skb->ingress_ifindex != n->ifindex)
+			listed = device_of(skb->ingress_ifindex);
+		if (!listed)
+			return R_ALTERED; /* see through */
+		r = eligible(s, address, listed, ctl);
 		if (r)
 			return r;
 		if (too_short(n, ctl))
