@@ -8,19 +8,22 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// knownBits is how many bits of the map `known` there are for every flow that fits the table.
-const knownBits = 8
+// knownBits is how many bits of the map `known` there are for every flow that fits the table. With two the map stays in
+// the caches that every packet needs (32 KiB for 131072 flows), and still spares new connections a useless look in 94 of
+// 100 cases where an eighth of the table is used, in 61 where all of it is.
+const knownBits = 2
 
 // knownWords is the size of the map: 64 bits a word, a power of two. Both families share it.
 func knownWords(maxFlows uint32) uint32 {
-	words := max(1, uint64(maxFlows)*knownBits/64)
+	words := max(1, (uint64(maxFlows)*knownBits+63)/64)
 	return 1 << bits.Len64(words-1)
 }
 
 // knownPlace is known_word of bpf/flow.h.
 func knownPlace(cookie, mask uint32) (word uint32, bit uint64) {
-	mixed := cookie * 0x9e3779b1
-	return mixed >> 12 & mask, 1 << (mixed >> 6 & 63)
+	mixed := (cookie ^ cookie>>16) * 0x85ebca6b
+	mixed ^= mixed >> 13
+	return mixed & mask, 1 << (mixed >> 26)
 }
 
 // rewriteAfter is how many sweeps pass before bits of deleted flows are cleared.

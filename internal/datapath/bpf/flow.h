@@ -200,9 +200,9 @@ MAP(stats, PERCPU_ARRAY, __u32, struct counter, 2 * R_MAX, 0);
 /*
  * One bit for many keys: clear where none of them is in the table, so that packets of new connections need no look there.
  * Set with every entry and renewal, cleared only by the daemon's sweep. A bit that gets lost on the way makes a flow slow
- * until its next observed packet. Eight bits for every flow that fits.
+ * until its next observed packet. Two bits for every flow that fits.
  */
-MAP(known, ARRAY, __u32, __u64, 16384, 0);
+MAP(known, ARRAY, __u32, __u64, 4096, 0);
 
 /* Free slots of adjs. Filled by the daemon. */
 struct {
@@ -305,12 +305,14 @@ static __always_inline __u32 cookie6(const struct key6 *k)
 	return a * 0x9e3779b1 ^ b ^ ((__u32)k->sport << 16 | k->dport) ^ k->port;
 }
 
-/* The word of `known` for a key, and the bit. The cookie's low bits are hardly mixed. */
+/* The word of `known` for a key, and the bit. Two flows of one host may have cookies that differ in a few bits only. */
 static __always_inline __u64 *known_word(const struct settings *ctl, __u32 cookie, __u64 *bit)
 {
-	__u32 mixed = cookie * 0x9e3779b1, i = mixed >> 12 & ctl->known_mask;
+	__u32 mixed = (cookie ^ cookie >> 16) * 0x85ebca6b, i;
 
-	*bit = 1ULL << (mixed >> 6 & 63);
+	mixed ^= mixed >> 13;
+	i = mixed & ctl->known_mask;
+	*bit = 1ULL << (mixed >> 26);
 	return bpf_map_lookup_elem(&known, &i);
 }
 
