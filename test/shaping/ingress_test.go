@@ -47,25 +47,31 @@ func TestIngressShaperIsNeverBypassed(t *testing.T) {
 			if got := root(t, r.Router, "ifb0").since(passed).Packets; got < 500 || got > 500+others {
 				t.Errorf("%d of 500 packets went through the shaper of ifb0", got)
 			}
-			flowsRefused(t, r)
+			flowsRefused(t, r, udp)
 		})
 	}
 }
 
-// flowsRefused checks that both directions of the flow are listed, with what is in the way.
-func flowsRefused(t *testing.T, r *testkit.Router) {
+// flowsRefused keeps the flow busy until both its directions are listed, with what is in the way.
+func flowsRefused(t *testing.T, r *testkit.Router, udp *testkit.UDPFlow) {
 	t.Helper()
-	out, err := daemon.Command(t, r.Router, "flows", "--refused", "--json", "--port", fmt.Sprint(bulkPort))
-	if err != nil {
-		t.Fatalf("flows --refused: %v: %s", err, out)
-	}
 	var flows []engine.Refused
-	if err := json.Unmarshal([]byte(out), &flows); err != nil {
-		t.Fatalf("flows --refused: %v: %s", err, out)
-	}
-	if len(flows) != 2 {
-		t.Errorf("flows --refused: %s", out)
-	}
+	testkit.MustAwait(t, 10*time.Second, func() error {
+		if err := udp.Exchange(20, 500, time.Second).Whole(); err != nil {
+			return err
+		}
+		out, err := daemon.Command(t, r.Router, "flows", "--refused", "--json", "--port", fmt.Sprint(bulkPort))
+		if err != nil {
+			return fmt.Errorf("flows --refused: %w: %s", err, out)
+		}
+		if err := json.Unmarshal([]byte(out), &flows); err != nil {
+			return err
+		}
+		if len(flows) != 2 {
+			return fmt.Errorf("flows --refused: %s", out)
+		}
+		return nil
+	})
 	for _, f := range flows {
 		if len(f.Causes) != 1 || f.Causes[0].Device != "r1" || !strings.Contains(f.Text, "mirred redirect to ifb0") {
 			t.Errorf("flows --refused: %+v", f)
