@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 
 	"github.com/spf13/cobra"
@@ -14,7 +16,7 @@ import (
 var errChecks = errors.New("the demo found something wrong: see the checks marked FAILED")
 
 func demoCommand(e *env) *cobra.Command {
-	var asJSON bool
+	var asJSON, shaped bool
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "show what it does, in network namespaces of its own",
@@ -23,10 +25,14 @@ examples/router.nft into the router, and sends TCP and UDP over IPv4 and IPv6
 through it: by the slow path, by a bare redirect, and with "nft-offload run" at
 tc and at XDP. Real connections then prove that nothing is changed on the way.
 
+With --shaped the router's uplink has the shaper of examples/shaping.tc, and
+examples/shaping.nft says which class a packet belongs to. An upload and two
+thin flows show that rate and classes are those of the slow path.
+
 It takes less than a minute, touches nothing of the machine's own network, and
 leaves nothing behind.`,
 		Example: `  nft-offload demo
-  nft-offload demo --json`,
+  nft-offload demo --shaped --json`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if err := prepareMachine(e.places); err != nil {
@@ -34,7 +40,7 @@ leaves nothing behind.`,
 			}
 			defer e.places.tidy()
 			p := e.progress()
-			r, err := bench.Demo(e.ctx, bench.DemoOptions{
+			r, err := runDemo(e.ctx, shaped, bench.DemoOptions{
 				Daemon: daemonCommand, Socket: e.places.socket, Pins: e.places.pins, Progress: p.step,
 			})
 			p.clear()
@@ -52,8 +58,22 @@ leaves nothing behind.`,
 			return err
 		},
 	}
+	c.Flags().BoolVar(&shaped, "shaped", false, "show a shaper on the uplink instead")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// demoReport is what both demos come to.
+type demoReport interface {
+	WriteText(w io.Writer) error
+	OK() bool
+}
+
+func runDemo(ctx context.Context, shaped bool, o bench.DemoOptions) (demoReport, error) {
+	if shaped {
+		return bench.ShapedDemo(ctx, o)
+	}
+	return bench.Demo(ctx, o)
 }
 
 // daemonCommand is this program as the demo's daemon.

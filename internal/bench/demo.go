@@ -64,7 +64,7 @@ const (
 // report.
 func Demo(ctx context.Context, o DemoOptions) (report DemoReport, err error) {
 	err = onOwnThread(func() (err error) {
-		d := demo{DemoOptions: o, samples: map[demoKey][]sample{}, estimates: map[demoKey]*float64{}}
+		d := newDemo(o, demoRounds*4+4)
 		if d.core, err = pin(); err != nil {
 			return err
 		}
@@ -84,6 +84,10 @@ func Demo(ctx context.Context, o DemoOptions) (report DemoReport, err error) {
 		return nil
 	})
 	return report, err
+}
+
+func newDemo(o DemoOptions, steps int) *demo {
+	return &demo{DemoOptions: o, samples: map[demoKey][]sample{}, estimates: map[demoKey]*float64{}, planned: steps}
 }
 
 // demoFlow is one kind of packets.
@@ -110,15 +114,13 @@ type demo struct {
 	samples   map[demoKey][]sample
 	estimates map[demoKey]*float64
 	checks    []Check
-	steps     int
+	steps     int // done
+	planned   int // how often run reports a step of progress
 }
-
-// demoSteps is how often run reports a step of progress.
-const demoSteps = demoRounds*4 + 4
 
 func (d *demo) step(what string) {
 	if d.Progress != nil {
-		d.Progress(what, float64(d.steps)/demoSteps)
+		d.Progress(what, float64(d.steps)/float64(d.planned))
 	}
 	d.steps++
 }
@@ -158,31 +160,40 @@ func (d *demo) run(ctx context.Context) error {
 func (d *demo) establish() error {
 	for i, proto := range []uint8{packet.UDP, packet.TCP} {
 		for _, six := range []bool{false, true} {
-			up, down := d.bed.upstream(six, i, 1), d.bed.downstream(six, i, 1)
-			streams := []stream{up, down, up}
-			data := []stream{up, down}
-			if proto == packet.TCP {
-				streams = handshakeOf(up, down)
-				data[0] = up.segment(packet.ACK|packet.PSH, clientSeq+1, serverSeq+1)
-				data[1] = down.segment(packet.ACK|packet.PSH, serverSeq+1, clientSeq+1)
-			}
-			open, err := d.bed.legs(streams)
+			f, err := d.bed.open(proto, six, i)
 			if err != nil {
 				return err
 			}
-			for _, l := range open {
-				if err := l.deliver(1); err != nil {
-					return fmt.Errorf("establish a %s flow: %w", packet.ProtoName(proto), err)
-				}
-			}
-			both, err := d.bed.legs(data)
-			if err != nil {
-				return err
-			}
-			d.flows = append(d.flows, demoFlow{six: six, proto: proto, up: both[0], down: both[1]})
+			d.flows = append(d.flows, f)
 		}
 	}
 	return nil
+}
+
+// open makes flow i of a family known to conntrack and returns the generators of its data.
+func (b *bed) open(proto uint8, six bool, i int) (f demoFlow, err error) {
+	up, down := b.upstream(six, i, 1), b.downstream(six, i, 1)
+	streams := []stream{up, down, up}
+	data := []stream{up, down}
+	if proto == packet.TCP {
+		streams = handshakeOf(up, down)
+		data[0] = up.segment(packet.ACK|packet.PSH, clientSeq+1, serverSeq+1)
+		data[1] = down.segment(packet.ACK|packet.PSH, serverSeq+1, clientSeq+1)
+	}
+	first, err := b.legs(streams)
+	if err != nil {
+		return f, err
+	}
+	for _, l := range first {
+		if err := l.deliver(1); err != nil {
+			return f, fmt.Errorf("establish a %s flow: %w", packet.ProtoName(proto), err)
+		}
+	}
+	both, err := b.legs(data)
+	if err != nil {
+		return f, err
+	}
+	return demoFlow{six: six, proto: proto, up: both[0], down: both[1]}, nil
 }
 
 // deliver sends n frames and fails unless all arrive.

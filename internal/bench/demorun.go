@@ -30,7 +30,27 @@ func (b *bed) wireLike() error {
 }
 
 // withDaemon measures one hook with the daemon running, and lets real sockets prove that it carries what it should.
-func (d *demo) withDaemon(ctx context.Context, hook string, prove bool) (err error) {
+func (d *demo) withDaemon(ctx context.Context, hook string, prove bool) error {
+	err := d.running(ctx, hook, func(p *path, _ *daemon) error {
+		if err := d.measure(ctx, p, func(f demoFlow) error { return f.learn(p) }); err != nil || !prove {
+			return err
+		}
+		d.step(fmt.Sprintf("real connections at %s", hook))
+		for _, six := range []bool{false, true} {
+			if err := d.prove(ctx, p, six); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil || !prove {
+		return err
+	}
+	return d.nothingLeft(hook)
+}
+
+// running calls f while the daemon runs on the router's devices, and returns when it has ended.
+func (d *demo) running(ctx context.Context, hook string, f func(*path, *daemon) error) error {
 	inode, err := d.bed.topo.router.inode()
 	if err != nil {
 		return err
@@ -39,32 +59,8 @@ func (d *demo) withDaemon(ctx context.Context, hook string, prove bool) (err err
 	if err != nil {
 		return err
 	}
-	stopped := false
-	stop := func() error {
-		if stopped {
-			return nil
-		}
-		stopped = true
-		return dm.stop()
-	}
-	defer func() { err = errors.Join(err, stop()) }()
 	p := &path{name: hook, sink: d.bed.server, totals: func() (totals, error) { return dm.counters(ctx, hook) }}
-	if err := d.measure(ctx, p, func(f demoFlow) error { return f.learn(p) }); err != nil {
-		return err
-	}
-	if !prove {
-		return nil
-	}
-	d.step(fmt.Sprintf("real connections at %s", hook))
-	for _, six := range []bool{false, true} {
-		if err := d.prove(ctx, p, six); err != nil {
-			return err
-		}
-	}
-	if err := stop(); err != nil {
-		return err
-	}
-	return d.nothingLeft(hook, inode)
+	return errors.Join(f(p, dm), dm.stop())
 }
 
 // learnLimit is how long a flow may take to become fast: the daemon has to be asked about TCP.
@@ -170,14 +166,18 @@ func (d *demo) stateOf(t packet.Tuple) (state conntrack.TCPState, err error) {
 }
 
 // nothingLeft checks that the daemon took away what it had put on the router.
-func (d *demo) nothingLeft(hook string, inode uint64) error {
+func (d *demo) nothingLeft(hook string) error {
+	inode, err := d.bed.topo.router.inode()
+	if err != nil {
+		return err
+	}
 	var left []string
 	for _, file := range []string{d.Socket(inode), d.Pins(inode)} {
 		if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
 			left = append(left, file)
 		}
 	}
-	err := d.bed.topo.router.do(func() error {
+	err = d.bed.topo.router.do(func() error {
 		for _, dev := range []device{d.bed.topo.r0, d.bed.topo.r1} {
 			on, err := programs(dev)
 			if err != nil {

@@ -27,15 +27,19 @@ func (r DemoReport) WriteText(w io.Writer) error {
 			row.NsPerPacket, row.Mpps, row.RatioToSlow, raw, fast)
 	}
 	fmt.Fprintln(&b)
-	for _, c := range r.Checks {
+	writeChecks(&b, r.Checks)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func writeChecks(b *strings.Builder, checks []Check) {
+	for _, c := range checks {
 		verdict := "ok    "
 		if !c.OK {
 			verdict = "FAILED"
 		}
-		wrap(&b, "", fmt.Sprintf("%s %s: %s", verdict, c.Name, c.Detail))
+		wrap(b, "", fmt.Sprintf("%s %s: %s", verdict, c.Name, c.Detail))
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
 }
 
 // redirect is what a bare redirect of the same packets costs, ns a packet; 0 when not measured.

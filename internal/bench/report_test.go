@@ -7,13 +7,32 @@ import (
 	"unicode/utf8"
 )
 
-func TestRulesetIsTheExample(t *testing.T) {
-	example, err := os.ReadFile("../../examples/router.nft")
-	if err != nil {
+func TestWhatIsMeasuredAreTheExamples(t *testing.T) {
+	for name, here := range map[string]string{"router.nft": routerRuleset, "shaping.nft": shaperRules, "shaping.tc": shaperScript} {
+		example, err := os.ReadFile("../../examples/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(example) != here {
+			t.Errorf("internal/bench/%s and examples/%[1]s differ: copy the example", name)
+		}
+	}
+}
+
+func TestTextOfTheShapedDemoFitsEightyColumns(t *testing.T) {
+	r := ShapedReport{Limit: shaperRate, Checks: []Check{{Name: "a name", Detail: strings.Repeat("many words ", 20)}}}
+	for _, p := range []string{PathSlow, PathTC} {
+		c := ShapedClass{Class: "interactive", BitsPerSecond: 99.9e6, Idle: Waiting{99, 999}, Loaded: Waiting{999999, 999999}}
+		r.Paths = append(r.Paths, ShapedPath{Path: p, Classes: []ShapedClass{c, c}, BitsPerSecond: 99.9e6, FastShare: 1, NsPerPacket: 12345})
+	}
+	var b strings.Builder
+	if err := r.WriteText(&b); err != nil {
 		t.Fatal(err)
 	}
-	if string(example) != routerRuleset {
-		t.Error("internal/bench/router.nft and examples/router.nft differ: copy the example")
+	for line := range strings.Lines(b.String()) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > textWidth {
+			t.Errorf("%d columns: %s", n, line)
+		}
 	}
 }
 

@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/nft-offload/nft-offload/internal/testkit"
 	"github.com/nft-offload/nft-offload/internal/testkit/daemon"
 )
@@ -144,7 +142,7 @@ func TestDemoInterruptedFromItsTerminalLeavesNothing(t *testing.T) {
 		t.Run(when, func(t *testing.T) {
 			n := home(t)
 			leavesNothing(t, n)
-			terminal, theirs := openTerminal(t)
+			terminal, theirs := testkit.OpenTerminal(t)
 			cmd, variable := demoCommand(t)
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs, theirs, theirs
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
@@ -153,7 +151,7 @@ func TestDemoInterruptedFromItsTerminalLeavesNothing(t *testing.T) {
 			}
 			t.Cleanup(func() { _ = cmd.Process.Kill() })
 			_ = theirs.Close()
-			seen := converse(t, terminal, when)
+			seen := testkit.InterruptAt(t, terminal, when, time.Minute)
 			err := cmd.Wait()
 			if daemon.ExitCode(err) != 1 || !strings.HasSuffix(strings.TrimSpace(seen), "nft-offload: interrupted; nothing is left behind") {
 				t.Errorf("demo: %v: %q", err, seen)
@@ -161,57 +159,4 @@ func TestDemoInterruptedFromItsTerminalLeavesNothing(t *testing.T) {
 			nothingOf(t, cmd, variable)
 		})
 	}
-}
-
-// converse reads what the demo shows, types Ctrl-C when it shows the word, and returns everything.
-func converse(t *testing.T, terminal *os.File, word string) string {
-	t.Helper()
-	if err := terminal.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
-	}
-	var seen strings.Builder
-	b := make([]byte, 4096)
-	for typed := false; ; {
-		n, err := terminal.Read(b)
-		seen.Write(b[:n])
-		if errors.Is(err, unix.EIO) { // the other side has no process any more
-			if !typed {
-				t.Errorf("the demo never showed %q", word)
-			}
-			return seen.String()
-		}
-		if err != nil {
-			t.Fatalf("read terminal: %v: %s", err, seen.String())
-		}
-		if !typed && strings.Contains(seen.String(), word) {
-			typed = true
-			if _, err := terminal.Write([]byte{3}); err != nil { // Ctrl-C, to all that run in the foreground
-				t.Fatal(err)
-			}
-		}
-	}
-}
-
-// openTerminal makes a pseudo-terminal (pty(7)) and returns both sides.
-func openTerminal(t *testing.T) (ours, theirs *os.File) {
-	t.Helper()
-	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		t.Fatalf("open /dev/ptmx: %v", err)
-	}
-	ours = os.NewFile(uintptr(fd), "/dev/ptmx")
-	t.Cleanup(func() { _ = ours.Close() })
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatalf("unlock terminal: %v", err)
-	}
-	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err != nil {
-		t.Fatalf("find terminal: %v", err)
-	}
-	theirs, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = theirs.Close() })
-	return ours, theirs
 }

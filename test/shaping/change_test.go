@@ -119,9 +119,9 @@ func TestShaperThatComesAndGoes(t *testing.T) {
 			r.Router.Run("tc", "qdisc", "del", "dev", "r1", "root")
 			awaitHook(t, d.Status, engine.XDP)
 			stats := udp.Stop(time.Second)
-			// The kernel throws away what a qdisc holds when it is replaced.
-			const held = 10
-			if c := stats.Up; c.Corrupt+c.Duplicated+c.Reordered > 0 || stats.Sent-c.Received > held || stats.Down.Received != c.Received {
+			// The kernel throws away what a qdisc holds when it is replaced, and the qdisc what a sender in haste makes too
+			// much.
+			if c := stats.Up; c.Corrupt+c.Duplicated+c.Reordered > 0 || c.Received < stats.Sent*3/4 || stats.Down.Received != c.Received {
 				t.Errorf("udp: %+v", stats)
 			}
 		})

@@ -1,6 +1,7 @@
 package shaping
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -34,7 +35,7 @@ func TestIngressShaperIsNeverBypassed(t *testing.T) {
 				settled(t, d, udp)
 				script(t, r, throughIFB)
 			}
-			testkit.MustAwait(t, 5*time.Second, func() error { return refused(d, r.R1.Name, "foreign-tc-filter", "pref 10 u32") })
+			testkit.MustAwait(t, 5*time.Second, func() error { return refused(d, r.R1.Name, "foreign-tc-filter", "u32 (mirred redirect to ifb0)") })
 			testkit.MustAwait(t, time.Second, notBefore(time.Now().Add(inForce)))
 			before, passed := d.Status(), root(t, r.Router, "ifb0")
 			if err := udp.Exchange(500, 1000, time.Second).Whole(); err != nil {
@@ -46,7 +47,35 @@ func TestIngressShaperIsNeverBypassed(t *testing.T) {
 			if got := root(t, r.Router, "ifb0").since(passed).Packets; got < 500 || got > 500+others {
 				t.Errorf("%d of 500 packets went through the shaper of ifb0", got)
 			}
+			flowsRefused(t, r, udp)
 		})
+	}
+}
+
+// flowsRefused keeps the flow busy until both its directions are listed, with what is in the way.
+func flowsRefused(t *testing.T, r *testkit.Router, udp *testkit.UDPFlow) {
+	t.Helper()
+	var flows []engine.Refused
+	testkit.MustAwait(t, 10*time.Second, func() error {
+		if err := udp.Exchange(20, 500, time.Second).Whole(); err != nil {
+			return err
+		}
+		out, err := daemon.Command(t, r.Router, "flows", "--refused", "--json", "--port", fmt.Sprint(bulkPort))
+		if err != nil {
+			return fmt.Errorf("flows --refused: %w: %s", err, out)
+		}
+		if err := json.Unmarshal([]byte(out), &flows); err != nil {
+			return err
+		}
+		if len(flows) != 2 {
+			return fmt.Errorf("flows --refused: %s", out)
+		}
+		return nil
+	})
+	for _, f := range flows {
+		if len(f.Causes) != 1 || f.Causes[0].Device != "r1" || !strings.Contains(f.Text, "mirred redirect to ifb0") {
+			t.Errorf("flows --refused: %+v", f)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package shaping
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -46,14 +47,23 @@ func TestRateIsThatOfTheSlowPath(t *testing.T) {
 	}
 }
 
+// compareRates does so with a flood of datagrams, and with TCP.
 func compareRates(t *testing.T, s shaper, hook engine.Hook) {
 	t.Helper()
 	r := shaped(t, options{
 		RouterOptions: testkit.RouterOptions{XDP: hook == engine.XDP, NoChecksumOffload: hook == engine.XDP}, tc: s.tc,
 	})
-	slow := flood(t, r, nil)
-	stream := transfer(t, r, nil)
+	slow, stream := flood(t, r, nil), transfer(t, r, nil)
 	d := start(t, r, hook)
+	compareFloods(t, r, d, slow)
+	if took := transfer(t, r, d); took > 3*stream/2 {
+		t.Errorf("TCP takes %v fast and %v slow", took, stream)
+	}
+}
+
+// compareFloods compares the rate of a flood with that of a slow one before.
+func compareFloods(t *testing.T, r *testkit.Router, d *daemon.Daemon, slow float64) {
+	t.Helper()
 	for _, dev := range d.Status().Devices {
 		if dev.Name == r.R1.Name && (dev.XDPTarget || dev.Target.Code != "xdp-qdisc-shapes") {
 			t.Errorf("XDP may leave by the shaped device: %+v", dev)
@@ -61,16 +71,21 @@ func compareRates(t *testing.T, s shaper, hook engine.Hook) {
 	}
 	fast := flood(t, r, d)
 	t.Logf("slow %.3f Mbit/s, fast %.3f Mbit/s", slow/1e6, fast/1e6)
-	if ratio := fast / slow; ratio < 0.95 || ratio > 1.05 {
+	if ratio := fast / slow; ratio < 1-tolerance() || ratio > 1+tolerance() {
 		t.Errorf("%.0f bits/s fast, %.0f slow: ratio %.3f", fast, slow, ratio)
-	}
-	if took := transfer(t, r, d); took > 3*stream/2 {
-		t.Errorf("TCP takes %v fast and %v slow", took, stream)
 	}
 }
 
-// flood sends faster than the shaper lets through and returns the median of the rate at the sink, bits a second of
-// frames. With a daemon the flow is made fast first.
+// tolerance is by how much the rates of both paths may differ. An emulated CPU is late for the shaper's timers, too.
+func tolerance() float64 {
+	if os.Getenv("NFT_OFFLOAD_IN_VM") != "" {
+		return 0.5
+	}
+	return 0.05
+}
+
+// flood sends faster than the shaper lets through and returns the upper quartile of the rate at the sink, bits a
+// second of frames. With a daemon the flow is made fast first.
 func flood(t *testing.T, r *testkit.Router, d *daemon.Daemon) float64 {
 	t.Helper()
 	begin := root(t, r.Router, "r1")
@@ -100,15 +115,22 @@ func flood(t *testing.T, r *testkit.Router, d *daemon.Daemon) float64 {
 			t.Errorf("%.1f %% of the packets were fast: %+v", 100*s, d.Status().Stats)
 		}
 	}
-	stats := udp.Stop(time.Second)
+	udp.Stop(time.Second)
+	var stats testkit.UDPStats
+	err := testkit.Await(10*time.Second, func() error {
+		stats = udp.Stats()
+		return accounted(root(t, r.Router, "r1").since(begin), stats)
+	})
+	if err != nil {
+		t.Error(err)
+	}
 	udp.Close()
 	if stats.Up.Corrupt+stats.Up.Duplicated+stats.Down.Corrupt > 0 || len(stats.Errors) > 0 {
 		t.Errorf("udp: %+v", stats)
 	}
-	accounted(t, root(t, r.Router, "r1").since(begin), stats)
 	// Where other programs run, the sender is late now and then, and the shaper runs empty.
 	slices.Sort(pieces)
-	return (pieces[4] + pieces[5]) / 2
+	return pieces[7]
 }
 
 // bits is the rate of datagrams, bits a second of frames.
@@ -117,14 +139,18 @@ func bits(datagrams uint64, took time.Duration) float64 {
 }
 
 // accounted compares the qdisc's counters with what was sent and what arrived.
-func accounted(t *testing.T, q counters, stats testkit.UDPStats) {
-	t.Helper()
-	if d := q.Packets - stats.Up.Received; d > others {
-		t.Errorf("the qdisc has let %d packets through, %d of %d have arrived", q.Packets, stats.Up.Received, stats.Sent)
+func accounted(q counters, stats testkit.UDPStats) error {
+	lost := stats.Sent - stats.Up.Received
+	if q.Packets < stats.Up.Received || q.Packets > stats.Up.Received+others {
+		return fmt.Errorf("the qdisc has let %d packets through, %d of %d have arrived", q.Packets, stats.Up.Received, stats.Sent)
 	}
-	if d := q.Drops - (stats.Sent - stats.Up.Received); d > others {
-		t.Errorf("the qdisc has dropped %d packets, %d of %d have arrived", q.Drops, stats.Up.Received, stats.Sent)
+	if least := stats.Up.Received * frame; q.Bytes < least || q.Bytes > least+others*frame {
+		return fmt.Errorf("the qdisc counts %d bytes of %d packets", q.Bytes, q.Packets)
 	}
+	if q.Drops < lost || q.Drops > lost+others {
+		return fmt.Errorf("the qdisc has dropped %d packets, %d of %d have arrived", q.Drops, stats.Up.Received, stats.Sent)
+	}
+	return nil
 }
 
 func awaitArrivals(t *testing.T, udp *testkit.UDPFlow, n uint64) {
@@ -162,7 +188,7 @@ func transfer(t *testing.T, r *testkit.Router, d *daemon.Daemon) time.Duration {
 			t.Errorf("%.1f %% of the TCP packets were fast: %+v", 100*s, d.Status().Stats)
 		}
 	}
-	const burst = (20 + 64) << 10 // bytes that may leave at once: tbf's burst; the last packet, for which htb gives credit
+	const burst = (20 + 2*64) << 10 // bytes that may leave at once: tbf's burst; two packets for which htb and fq give credit
 	if least := time.Duration(8 * (bytes*(segment+headers)/segment - burst) * int(time.Second) / rate); got.Duration < least*98/100 {
 		t.Errorf("TCP: %d bytes took %v, which is faster than the shaper (%v)", got.Up, got.Duration, least)
 	}
