@@ -75,6 +75,9 @@ func (l *guardedLoad) begin(src nft.Source) error {
 		return fmt.Errorf("%w; without --confirm the file can be loaded, but not rolled back", err)
 	}
 	r := &loadRecord{confirmation: confirmation{File: l.file, State: loadWaiting}, Saved: saved}
+	if r.Namespace, err = namespaceCookie(); err != nil {
+		return err
+	}
 	if err := l.e.places.writeLoad(l.ns, r); err != nil {
 		return err
 	}

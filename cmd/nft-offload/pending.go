@@ -40,7 +40,24 @@ type confirmation struct {
 // loses the previous ruleset.
 type loadRecord struct {
 	confirmation
-	Saved nft.Saved `json:"saved"`
+	// Namespace is the cookie of the network namespace. Files are named by its inode, which another one may get later.
+	Namespace uint64    `json:"namespace"`
+	Saved     nft.Saved `json:"saved"`
+}
+
+// namespaceCookie is the number of the calling thread's network namespace that no other one gets before the next boot
+// (SO_NETNS_COOKIE, Linux 5.14).
+func namespaceCookie() (uint64, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("identify network namespace: %w", err)
+	}
+	defer unix.Close(fd) //nolint:errcheck // nothing was sent
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil {
+		return 0, fmt.Errorf("identify network namespace: %w", err)
+	}
+	return cookie, nil
 }
 
 // The files of a load with --confirm: its record, the lock of whoever guards it, and where to ask that one.
@@ -50,7 +67,7 @@ func (p places) loadLock(ns uint64) string { return p.load(ns) + ".lock" }
 
 func (p places) loadSocket(ns uint64) string { return p.load(ns) + ".sock" }
 
-// readLoad reads the record; nil where there is none.
+// readLoad reads the record; nil where there is none, or only that of a namespace that is gone.
 func (p places) readLoad(ns uint64) (*loadRecord, error) {
 	b, err := os.ReadFile(p.load(ns))
 	if errors.Is(err, os.ErrNotExist) {
@@ -62,6 +79,9 @@ func (p places) readLoad(ns uint64) (*loadRecord, error) {
 	var r loadRecord
 	if err := json.Unmarshal(b, &r); err != nil {
 		return nil, fmt.Errorf("read what is known of the last load (%s): %w", p.load(ns), err)
+	}
+	if cookie, err := namespaceCookie(); err != nil || cookie != r.Namespace {
+		return nil, err
 	}
 	return &r, nil
 }

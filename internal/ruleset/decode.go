@@ -23,6 +23,7 @@ type set struct {
 	Family  string `json:"family"`
 	Table   string `json:"table"`
 	Name    string `json:"name"`
+	Type    any    `json:"type"` // a list where it is of several fields
 	Comment string `json:"comment"`
 	Elem    any    `json:"elem"`
 }
@@ -111,7 +112,8 @@ func Decode(doc []byte) (Ruleset, error) {
 		}
 	}
 	for _, s := range sets {
-		if f, ok := s.lowered(); ok {
+		// nft 1.0.6 drops the comment of a set that it is given as JSON.
+		if f, ok := s.lowered(); ok || s.Comment == "" && s.Type == "ifname" && r.passes(s) {
 			r.Flowtables = append(r.Flowtables, f)
 		}
 	}
@@ -155,14 +157,14 @@ func (r *Ruleset) addFlowtable(raw json.RawMessage) {
 	})
 }
 
-// lowered returns the flowtable that the set stands for, if it stands for one.
+// lowered returns the flowtable that the set stands for, if its comment says that it stands for one.
 func (s set) lowered() (Flowtable, bool) {
-	rest, ok := strings.CutPrefix(s.Comment, LoweredComment)
-	if !ok {
-		return Flowtable{}, false
-	}
 	f := Flowtable{Family: s.Family, Table: s.Table, Name: s.Name, Hook: "ingress", Lowered: true, Devices: texts(s.Elem)}
 	slices.Sort(f.Devices)
+	rest, ok := strings.CutPrefix(s.Comment, LoweredComment)
+	if !ok {
+		return f, false
+	}
 	for field := range strings.SplitSeq(rest, ";") {
 		switch key, value, _ := strings.Cut(strings.TrimSpace(field), "="); key {
 		case "priority":
@@ -202,6 +204,17 @@ func (r *Ruleset) count(u rule) {
 			c.Rules++
 		}
 	}
+}
+
+// passes reports whether a rule that lowering wrote passes packets from the devices in a set.
+func (r *Ruleset) passes(s set) bool {
+	return slices.ContainsFunc(r.rules, func(u rule) bool {
+		return u.Family == s.Family && u.Table == s.Table && !strings.HasPrefix(u.Chain, AddChain) && u.lowered() &&
+			slices.ContainsFunc(u.Expr, func(st any) bool {
+				m := get(st, "match")
+				return get(m, "left", "meta", "key") == "iifname" && get(m, "right") == "@"+s.Name
+			})
+	})
 }
 
 // tie reads the label or mark of a lowered flowtable out of a rule that passes its flows.

@@ -59,6 +59,28 @@ func TestDecode_Flowtables_RealAndLowered(t *testing.T) {
 	}
 }
 
+// What nft 1.0.6 makes of a lowered ruleset that it is given as JSON has no comment.
+func TestDecode_LoweredWithoutComment_IsKnownByItsRule(t *testing.T) {
+	plain := `{"set": {"family": "inet", "name": "f", "table": "t", "type": "ifname", "elem": ["r1", "r0"]}}`
+	r := decode(t, plain, ruleJSON("c", ifSet, fmt.Sprintf(label, 126), pass))
+	want := []Flowtable{{Family: "inet", Table: "t", Name: "f", Hook: "ingress", Devices: []string{"r0", "r1"}, Lowered: true, Labels: Labels{0, 1 << 62}}}
+	if d := cmp.Diff(want, r.Flowtables); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	for name, objects := range map[string][]string{
+		"no rule":              {plain},
+		"somebody's own rule":  {plain, ruleJSON("c", ifSet, fmt.Sprintf(label, 126), `{"accept": null}`)},
+		"another set":          {plain, ruleJSON("c", strings.ReplaceAll(ifSet, "@f", "@g"), fmt.Sprintf(label, 126), pass)},
+		"another comment":      {strings.Replace(plain, `"elem"`, `"comment": "mine", "elem"`, 1), ruleJSON("c", ifSet, pass)},
+		"another type":         {strings.Replace(plain, `"ifname"`, `"ipv4_addr"`, 1), ruleJSON("c", ifSet, pass)},
+		"a type of two fields": {strings.Replace(plain, `"ifname"`, `["ifname", "mark"]`, 1), ruleJSON("c", ifSet, pass)},
+	} {
+		if r := decode(t, objects...); len(r.Flowtables) != 0 {
+			t.Errorf("%s: %+v", name, r.Flowtables)
+		}
+	}
+}
+
 func TestDecode_LoweredWithMark_HasTheMark(t *testing.T) {
 	r := decode(t, lowered, ruleJSON("c", ifSet,
 		`{"match": {"op": "==", "left": {"&": [{"ct": {"key": "mark"}}, 64]}, "right": 64}}`, pass))

@@ -535,6 +535,7 @@ func TestLoadKilledAtAnyMomentNeverLosesTheRuleset(t *testing.T) {
 	load(t, r)
 	before := rulesetOf(r.Router)
 	file := write(t, "new.nft", lockout)
+	t.Cleanup(func() { _, _ = daemon.Command(t, r.Router, "confirm") }) // takes note
 	for i := range 20 {
 		cmd := exec.Command(daemon.Binary(t), "load", "--confirm", "1s", file)
 		if err := r.Router.Start(cmd); err != nil {
@@ -558,4 +559,41 @@ func TestLoadKilledAtAnyMomentNeverLosesTheRuleset(t *testing.T) {
 			t.Fatalf("killed after %v: rollback: %v: %s", after, err, out)
 		}
 	}
+}
+
+// A record is named by the namespace's inode; another namespace that gets the same one must not be rolled back to it.
+func TestRecordOfANamespaceThatIsGoneMeansNothing(t *testing.T) {
+	r, other := router(t, engine.TC), testkit.NewNS(t, "other")
+	c := loadConfirm(t, r.Router, time.Hour, lockout)
+	var record, name string
+	for _, f := range guardFiles(t, r.Router) {
+		if strings.HasSuffix(f, ".load") {
+			record = f
+		}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(other.Fd(), &st); err != nil {
+		t.Fatal(err)
+	}
+	name = fmt.Sprintf("/run/nft-offload/%d.load", st.Ino)
+	text, err := os.ReadFile(record)
+	if err == nil {
+		err = os.WriteFile(name, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(name) })
+	for _, word := range []string{"rollback", "confirm"} {
+		if out, err := daemon.Command(t, other, word); daemon.ExitCode(err) != 11 {
+			t.Errorf("%s: %v: %s", word, err, out)
+		}
+	}
+	if out, _ := daemon.Command(t, other, "status"); strings.Contains(out, "note:") {
+		t.Errorf("status: %s", out)
+	}
+	if out, err := daemon.Command(t, r.Router, "rollback"); err != nil {
+		t.Errorf("rollback: %v: %s", err, out)
+	}
+	_ = c.code()
 }
