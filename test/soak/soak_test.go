@@ -36,7 +36,7 @@ type form struct {
 }
 
 func rows() []row {
-	return []row{linkFlaps(), deleted(), reloads(), flushes()}
+	return []row{linkFlaps(), deleted(), reloads(), flushes(), kills()}
 }
 
 func TestReliability(t *testing.T) {

@@ -263,13 +263,18 @@ func (d *Daemon) signal(s syscall.Signal) error {
 // Status asks the daemon.
 func (d *Daemon) Status() engine.Status {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
-	defer cancel()
-	s, err := d.client.Status(ctx)
+	s, err := d.TryStatus()
 	if err != nil {
 		d.t.Fatalf("status: %v; daemon said: %s", err, d.output.String())
 	}
 	return s
+}
+
+// TryStatus asks a daemon that may be gone.
+func (d *Daemon) TryStatus() (engine.Status, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	defer cancel()
+	return d.client.Status(ctx)
 }
 
 // Flows asks the daemon for all flows.
