@@ -114,40 +114,43 @@ func (b *bed) save() string {
 	return file
 }
 
-// load starts the talks. Their numbers, not their order in time, decide what they say.
+// load starts the talks.
 func (b *bed) load(p plan) {
 	b.t.Helper()
-	port := uint16(firstPort)
-	kinds := []struct {
-		name string
-		path func(port uint16) testkit.Path
-		udp  bool
-	}{
-		{masqueraded, func(port uint16) testkit.Path { return b.r.Path(false, port) }, false},
-		{routed, func(port uint16) testkit.Path { return b.r.Path(true, port) }, false},
-		{forwarded, func(uint16) testkit.Path { return b.r.Forwarded(false, forwardedPort, webPort) }, false},
-		{quiet, func(port uint16) testkit.Path { return b.r.Path(false, port) }, false},
-		{udp4, func(port uint16) testkit.Path { return b.r.Path(false, port) }, true},
-		{udp6, func(port uint16) testkit.Path { return b.r.Path(true, port) }, true},
+	for _, kind := range []string{masqueraded, routed, forwarded, quiet, udp4, udp6} {
+		if kind != quiet || p.quiet {
+			b.add(kind, p.each)
+		}
 	}
-	for _, k := range kinds {
-		if k.name == quiet && !p.quiet {
+}
+
+// add starts so many talks of a kind. Their numbers, not their order in time, decide what they say.
+func (b *bed) add(kind string, n int) {
+	b.t.Helper()
+	for range n {
+		name := fmt.Sprintf("%s-%d", kind, len(b.talks))
+		path := b.path(kind, firstPort+uint16(len(b.talks)))
+		if kind == udp4 || kind == udp6 {
+			b.talks = append(b.talks, startUDP(name, testkit.OpenUDP(b.t, path, testkit.UDPOptions{})))
 			continue
 		}
-		for i := range p.each {
-			name := fmt.Sprintf("%s-%d", k.name, i)
-			path := k.path(port)
-			port++
-			if k.udp {
-				b.talks = append(b.talks, startUDP(name, testkit.OpenUDP(b.t, path, testkit.UDPOptions{})))
-				continue
-			}
-			pair, err := testkit.ConnectTCP(b.t, path, 0)
-			if err != nil {
-				b.t.Fatalf("%s: %v", name, err)
-			}
-			b.talks = append(b.talks, startTCP(name, pair, b.seed<<16|uint64(port)))
+		pair, err := testkit.ConnectTCP(b.t, path, 0)
+		if err != nil {
+			b.t.Fatalf("%s: %v", name, err)
 		}
+		b.talks = append(b.talks, startTCP(name, pair, b.seed<<16|uint64(len(b.talks))))
+	}
+}
+
+// path is the way of a kind of talks to a server's port.
+func (b *bed) path(kind string, port uint16) testkit.Path {
+	switch kind {
+	case forwarded:
+		return b.r.Forwarded(false, forwardedPort, webPort)
+	case routed, udp6:
+		return b.r.Path(true, port)
+	default:
+		return b.r.Path(false, port)
 	}
 }
 

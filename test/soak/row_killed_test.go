@@ -36,10 +36,10 @@ type lifePoint struct {
 
 func lifePoints() []lifePoint {
 	return []lifePoint{
-		{"start", 90, 256, (*bed).starts},
-		{"apply", 30, 16, (*bed).applies},
+		{"start", 110, 256, (*bed).starts},
+		{"apply", 190, 16, (*bed).applies},
 		{"sweep", 40, 1, (*bed).sweeps},
-		{"withdraw", 40, 16, (*bed).withdraws},
+		{"withdraw", 55, 16, (*bed).withdraws},
 	}
 }
 
@@ -106,6 +106,7 @@ func (b *bed) restart() {
 	b.t.Helper()
 	b.d = daemon.Start(b.t, b.r.Router)
 	b.hooked(b.r.R0.Name, b.r.R1.Name)
+	b.unproblematic()
 }
 
 // withdrawn withdraws what a killed daemon left.

@@ -36,7 +36,7 @@ type form struct {
 }
 
 func rows() []row {
-	return []row{linkFlaps(), deleted(), reloads(), flushes(), kills()}
+	return []row{linkFlaps(), deleted(), reloads(), flushes(), kills(), fullTable()}
 }
 
 func TestReliability(t *testing.T) {
