@@ -84,6 +84,16 @@ func (n *NS) Do(f func() error) error {
 	})
 }
 
+// Remove takes the name away and gives up the test's own hold: when no process is left inside, the kernel removes the
+// namespace and the devices in it. Nothing else of n may be used afterwards.
+func (n *NS) Remove() error {
+	err := errors.Join(n.handle.Close(), netns.DeleteNamed(n.Name)) // Close makes the handle one that is not open
+	if err != nil {
+		return fmt.Errorf("remove namespace %s: %w", n.Name, err)
+	}
+	return nil
+}
+
 // Fd returns the namespace's file descriptor, valid until the test ends.
 func (n *NS) Fd() int { return int(n.handle) }
 

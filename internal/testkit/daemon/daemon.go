@@ -99,6 +99,17 @@ func Start(t testing.TB, ns *testkit.NS, args ...string) *Daemon {
 // Try is Start that returns the failure; the error has the exit code (ExitCode) and what the daemon said.
 func Try(t testing.TB, ns *testkit.NS, args ...string) (*Daemon, error) {
 	t.Helper()
+	d, err := Launch(t, ns, nil, args...)
+	if err != nil {
+		return nil, err
+	}
+	return d, d.AwaitReady()
+}
+
+// Launch is Try that does not wait for the socket. A prepare that is not nil runs on the thread that starts the process,
+// inside the network namespace: other namespaces that it enters are the daemon's, too.
+func Launch(t testing.TB, ns *testkit.NS, prepare func() error, args ...string) (*Daemon, error) {
+	t.Helper()
 	testkit.Need(t, testkit.Netns, testkit.BPF, testkit.NFT)
 	inode, err := namespaceInode(ns)
 	if err != nil {
@@ -110,7 +121,15 @@ func Try(t testing.TB, ns *testkit.NS, args ...string) (*Daemon, error) {
 		cmd:    exec.Command(Binary(t), append([]string{"run"}, args...)...),
 	}
 	d.cmd.Stdout, d.cmd.Stderr = d.output, d.output
-	if err := ns.Start(d.cmd); err != nil {
+	err = ns.Do(func() error {
+		if prepare != nil {
+			if err := prepare(); err != nil {
+				return err
+			}
+		}
+		return d.cmd.Start()
+	})
+	if err != nil {
 		return nil, fmt.Errorf("start daemon: %w", err)
 	}
 	t.Cleanup(d.cleanup)
@@ -118,13 +137,14 @@ func Try(t testing.TB, ns *testkit.NS, args ...string) (*Daemon, error) {
 		d.err = d.cmd.Wait()
 		close(d.ended)
 	}()
-	return d, d.awaitReady()
+	return d, nil
 }
 
 // askEvery is how often a daemon that starts is asked whether it is there: nothing announces its socket.
 const askEvery = 10 * time.Millisecond
 
-func (d *Daemon) awaitReady() error {
+// AwaitReady returns when the socket answers, or with the reason why it never will.
+func (d *Daemon) AwaitReady() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
 	tick := time.NewTicker(askEvery)
@@ -246,13 +266,18 @@ func (d *Daemon) signal(s syscall.Signal) error {
 // Status asks the daemon.
 func (d *Daemon) Status() engine.Status {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
-	defer cancel()
-	s, err := d.client.Status(ctx)
+	s, err := d.TryStatus()
 	if err != nil {
 		d.t.Fatalf("status: %v; daemon said: %s", err, d.output.String())
 	}
 	return s
+}
+
+// TryStatus asks a daemon that may be gone.
+func (d *Daemon) TryStatus() (engine.Status, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	defer cancel()
+	return d.client.Status(ctx)
 }
 
 // Flows asks the daemon for all flows.
