@@ -26,8 +26,12 @@ type Connections struct {
 	Confidence float64 `json:"confidence"`
 }
 
-// newConnections is how many connections one measurement makes.
-const newConnections = 1 << 14
+// newConnections is how many connections one measurement makes. The others come first and are not measured: making the
+// maps of a datapath has emptied the caches, which a router does once and not every quarter of a second.
+const (
+	newConnections = 1 << 14
+	warmUp         = 1 << 12
+)
 
 // leg is one packet of every connection.
 type leg struct {
@@ -42,7 +46,11 @@ func (r *runner) connections(ctx context.Context, proto uint8, hook datapath.Hoo
 		return c, err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	legs, err := b.handshake(proto)
+	first, err := b.handshake(proto, newConnections, warmUp)
+	if err != nil {
+		return c, err
+	}
+	legs, err := b.handshake(proto, 0, newConnections)
 	if err != nil {
 		return c, err
 	}
@@ -56,7 +64,7 @@ func (r *runner) connections(ctx context.Context, proto uint8, hook datapath.Hoo
 		var took [2]time.Duration
 		for turn := range 2 {
 			ours := (turn + i) % 2 // who is first changes
-			if took[ours], err = r.connect(b, legs, hook, ours == 1); err != nil {
+			if took[ours], err = r.connect(b, first, legs, hook, ours == 1); err != nil {
 				return c, err
 			}
 		}
@@ -75,9 +83,9 @@ func (r *runner) connections(ctx context.Context, proto uint8, hook datapath.Hoo
 	return c, nil
 }
 
-// handshake makes the generators of the first packets of new connections.
-func (b *bed) handshake(proto uint8) ([]leg, error) {
-	up, down := b.upstream(false, 0, newConnections), b.downstream(false, 0, newConnections)
+// handshake makes the generators of the packets of so many new connections.
+func (b *bed) handshake(proto uint8, first, count int) ([]leg, error) {
+	up, down := b.upstream(false, first, count), b.downstream(false, first, count)
 	streams := []stream{up, down, up}
 	if proto == packet.TCP {
 		streams = handshakeOf(up, down)
@@ -86,7 +94,7 @@ func (b *bed) handshake(proto uint8) ([]leg, error) {
 }
 
 // connect makes the connections once, with a new datapath or without one, and forgets them.
-func (r *runner) connect(b *bed, legs []leg, hook datapath.Hook, ours bool) (busy time.Duration, err error) {
+func (r *runner) connect(b *bed, first, legs []leg, hook datapath.Hook, ours bool) (busy time.Duration, err error) {
 	defer func() { err = errors.Join(err, b.topo.router.do(forget)) }()
 	if ours {
 		p, stop, err := b.brief(hook)
@@ -98,6 +106,14 @@ func (r *runner) connect(b *bed, legs []leg, hook datapath.Hook, ours bool) (bus
 			return 0, err
 		}
 	}
+	if _, err := r.run(first, warmUp); err != nil {
+		return 0, fmt.Errorf("warm up: %w", err)
+	}
+	return r.run(legs, newConnections)
+}
+
+// run sends the packets of the connections, all first ones first, and returns what the core took for it.
+func (r *runner) run(legs []leg, connections int) (busy time.Duration, err error) {
 	for i, l := range legs {
 		got, err := l.to.received()
 		if err != nil {
@@ -107,7 +123,7 @@ func (r *runner) connect(b *bed, legs []leg, hook datapath.Hook, ours bool) (bus
 		if err != nil {
 			return 0, err
 		}
-		sent, err := l.g.send(newConnections)
+		sent, err := l.g.send(connections)
 		if err != nil {
 			return 0, err
 		}

@@ -16,7 +16,7 @@ func (r *runner) method(m Machine) []string {
 		fmt.Sprintf("Conntrack's hash table is one for all namespaces: %d buckets, at most %d connections in each namespace.", m.ConntrackBuckets, m.ConntrackMax),
 	}
 	if r.Pairs > 0 {
-		out = append(out, fmt.Sprintf("New connections: %d at a time, three packets each (udp: there, back, there; tcp: SYN, SYN/ACK, ACK), with a fresh datapath and without one in turns; median of the ratios of %d pairs, interval by the sign test.", newConnections, r.Pairs))
+		out = append(out, fmt.Sprintf("New connections: %d at a time, three packets each (udp: there, back, there; tcp: SYN, SYN/ACK, ACK), with a fresh datapath and without one in turns, after %d that are not measured; median of the ratios of %d pairs, interval by the sign test.", newConnections, warmUp, r.Pairs))
 	}
 	return out
 }
