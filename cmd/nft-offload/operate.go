@@ -132,7 +132,7 @@ func (e *env) listHolds(ff *filterFlags, all, asJSON bool) error {
 	for _, h := range holds {
 		t.row(h.String(), span(time.Duration(h.Left)))
 	}
-	t.write(e.stdout, "", e.width())
+	t.write(e.stdout, e.width())
 	return nil
 }
 

@@ -24,9 +24,18 @@ func TestHoldComesBackFromTheMapAsItWent(t *testing.T) {
 		port     uint16
 		proto    uint8
 	}{
-		{}, {port: 443}, {proto: packet.UDP}, {src: "10.0.0.0/8"}, {dst: "192.0.2.1/32", port: 53, proto: packet.UDP},
-		{src: "10.0.0.0/9", dst: "192.0.2.128/25"}, {src: "2001:db8::/32"}, {dst: "2001:db8::1/128", proto: packet.TCP},
-		{src: "2001:db8:1:2:3:4:5:6/127", dst: "fe80::/10"}, {src: "0.0.0.0/0"}, {src: "::/0"}, {dst: "128.0.0.0/1"},
+		{},
+		{port: 443},
+		{proto: packet.UDP},
+		{src: "10.0.0.0/8"},
+		{dst: "192.0.2.1/32", port: 53, proto: packet.UDP},
+		{src: "10.0.0.0/9", dst: "192.0.2.128/25"},
+		{src: "2001:db8::/32"},
+		{dst: "2001:db8::1/128", proto: packet.TCP},
+		{src: "2001:db8:1:2:3:4:5:6/127", dst: "fe80::/10"},
+		{src: "0.0.0.0/0"},
+		{src: "::/0"},
+		{dst: "128.0.0.0/1"},
 	} {
 		h := Hold{Src: prefix(c.src), Dst: prefix(c.dst), Port: c.port, Proto: c.proto, Left: time.Minute}
 		raw, err := h.raw(now)

@@ -197,8 +197,7 @@ func TestRestore_TableThatIsRefused_TheOthersComeBack(t *testing.T) {
 	s.Tables = append(s.Tables, SavedTable{Family: "ip", Name: "nat", Text: unreadable})
 	ns.NFTables("flush ruleset\ntable ip new {\n}\n")
 	_, err := restoreIn(ns, s)
-	var refused *Error
-	if !errors.As(err, &refused) {
+	if _, refused := errors.AsType[*Error](err); !refused {
 		t.Errorf("got %v, want an *Error about the table", err)
 	}
 	if now := ns.Run("nft", "-s", "list", "table", "inet", "filter"); now != was {
