@@ -151,7 +151,7 @@ func TestRestore_TablesThatAreTheSame_KeepTheirHandlesAndCounters(t *testing.T) 
 
 func TestRestore_LoweredRuleset_ComesBack(t *testing.T) {
 	ns := nsWithDevices(t, "")
-	const text = "flush ruleset\ntable inet t {\nflowtable f { hook ingress priority 0; devices = { d0, d1 }; }\n" +
+	const text = "flush ruleset\ntable inet t {\nflowtable f { hook ingress priority 0; devices = { d0, d1, gone, \"eth*\" }; }\n" +
 		"chain c { type filter hook forward priority 0\nflow add @f\n}\n}\n"
 	loadText(t, ns, text, Options{Lower: true})
 	was, s := stateless(ns), save(t, ns)
