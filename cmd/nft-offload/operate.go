@@ -14,9 +14,9 @@ func flushCommand(e *env, ff *filterFlags, asJSON *bool) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "flush",
 		Short: "remove flows from the table: slow at once, and learned again",
-		Long: `flush removes flows from the table, both directions. Their next packets take the
-slow path, where rules, routes and neighbors decide anew, and if the kernel
-still forwards them they are fast again within a few packets. Nothing is lost:
+		Long: `flush ends flows in the table, both directions. Their next packets take the slow
+path, where rules, routes and neighbors decide anew, and if the kernel still
+forwards them they are fast again after a second or two. Nothing is lost:
 connections, conntrack and NAT stay as they are.
 
 Without a condition it needs --all.`,
@@ -59,7 +59,8 @@ func holdCommand(e *env, ff *filterFlags, asJSON *bool) *cobra.Command {
 		Long: `hold keeps flows on the slow path for a while: those in the table leave it, and
 nothing is learned of them until the time is over. So taps, rule counters, logs
 and limits see each of their packets. The hold ends by itself, also when the
-daemon dies; the same conditions again begin anew.
+daemon dies; the same conditions again begin anew. (A flowtable of the kernel
+keeps the flows that it has: rules see those only with "load --lower".)
 
 There is room for 16 holds. Without a condition it needs --all.`,
 		Example: `  nft-offload flows hold --src 10.0.1.2 --port 443 --for 60s
@@ -131,7 +132,7 @@ func (e *env) listHolds(ff *filterFlags, all, asJSON bool) error {
 	for _, h := range holds {
 		t.row(h.String(), span(time.Duration(h.Left)))
 	}
-	t.write(e.stdout, "", e.width())
+	t.write(e.stdout, e.width())
 	return nil
 }
 

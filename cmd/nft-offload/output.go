@@ -33,8 +33,8 @@ func newTable(shrink int, head ...string) *table {
 
 func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
 
-// write prints the table in so many columns, every line with the prefix.
-func (t *table) write(w io.Writer, prefix string, width int) {
+// write prints the table in so many columns.
+func (t *table) write(w io.Writer, width int) {
 	const gap = 2
 	widths := make([]int, len(t.head))
 	for _, row := range append([][]string{t.head}, t.rows...) {
@@ -42,7 +42,7 @@ func (t *table) write(w io.Writer, prefix string, width int) {
 			widths[i] = max(widths[i], utf8.RuneCountInString(c))
 		}
 	}
-	total := len(prefix) - gap
+	total := -gap
 	for _, n := range widths {
 		total += n + gap
 	}
@@ -52,7 +52,6 @@ func (t *table) write(w io.Writer, prefix string, width int) {
 	}
 	for _, row := range append([][]string{t.head}, t.rows...) {
 		var line strings.Builder
-		line.WriteString(prefix)
 		for i, c := range row {
 			c = cut(c, widths[i])
 			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c))

@@ -16,7 +16,7 @@ func TestTableAlignsAndShrinksOneColumn(t *testing.T) {
 	tab.row("renewal", "12", "the lease was due; this packet renews it")
 	tab.row("a-longer-reason", "1.23M", "short")
 	var b bytes.Buffer
-	tab.write(&b, "", 50)
+	tab.write(&b, 50)
 	want := `REASON           PACKETS  MEANING
 renewal               12  the lease was due; this…
 a-longer-reason    1.23M  short

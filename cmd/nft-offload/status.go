@@ -153,7 +153,7 @@ func (e *env) printPaths(s engine.Stats) {
 		t.row("fast, "+string(h), number(s.Fast[h].Packets), size(s.Fast[h].Bytes))
 	}
 	t.row("slow", number(s.Slow.Packets), size(s.Slow.Bytes))
-	t.write(e.stdout, "", e.width())
+	t.write(e.stdout, e.width())
 }
 
 func (e *env) printReasons(all []engine.Count) {
@@ -167,7 +167,7 @@ func (e *env) printReasons(all []engine.Count) {
 	for _, c := range all[:min(len(all), reasonsShown)] {
 		t.row(c.Code, number(c.Packets), c.Text)
 	}
-	t.write(e.stdout, "", e.width())
+	t.write(e.stdout, e.width())
 	if n := len(all) - reasonsShown; n > 0 {
 		fmt.Fprintf(e.stdout, "and %d more: --json\n", n)
 	}

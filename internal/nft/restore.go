@@ -88,8 +88,7 @@ func (s Saved) steps(live []SavedTable, r *Restored) []string {
 // apply loads text that nft wrote: as it is, or without the devices that do not exist any more, which it returns.
 func apply(ctx context.Context, text string) ([]string, error) {
 	_, err := run(ctx, "restore", "", text, "-f", "-")
-	var refused *Error
-	if !errors.As(err, &refused) {
+	if _, refused := errors.AsType[*Error](err); !refused {
 		return nil, err
 	}
 	exists, derr := deviceNamesHere()

@@ -151,7 +151,7 @@ func TestRestore_TablesThatAreTheSame_KeepTheirHandlesAndCounters(t *testing.T) 
 
 func TestRestore_LoweredRuleset_ComesBack(t *testing.T) {
 	ns := nsWithDevices(t, "")
-	const text = "flush ruleset\ntable inet t {\nflowtable f { hook ingress priority 0; devices = { d0, d1 }; }\n" +
+	const text = "flush ruleset\ntable inet t {\nflowtable f { hook ingress priority 0; devices = { d0, d1, gone, \"eth*\" }; }\n" +
 		"chain c { type filter hook forward priority 0\nflow add @f\n}\n}\n"
 	loadText(t, ns, text, Options{Lower: true})
 	was, s := stateless(ns), save(t, ns)
@@ -197,8 +197,7 @@ func TestRestore_TableThatIsRefused_TheOthersComeBack(t *testing.T) {
 	s.Tables = append(s.Tables, SavedTable{Family: "ip", Name: "nat", Text: unreadable})
 	ns.NFTables("flush ruleset\ntable ip new {\n}\n")
 	_, err := restoreIn(ns, s)
-	var refused *Error
-	if !errors.As(err, &refused) {
+	if _, refused := errors.AsType[*Error](err); !refused {
 		t.Errorf("got %v, want an *Error about the table", err)
 	}
 	if now := ns.Run("nft", "-s", "list", "table", "inet", "filter"); now != was {

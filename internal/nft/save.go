@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -80,11 +81,11 @@ func (s *Saved) check(ctx context.Context) error {
 
 // try asks nft whether it would put tables back.
 func (s *Saved) try(ctx context.Context, tables ...SavedTable) (*Error, error) {
-	text := ""
+	var text strings.Builder
 	for _, t := range tables {
-		text += t.replace()
+		text.WriteString(t.replace())
 	}
-	_, err := run(ctx, "check saved", "", text, "-c", "-f", "-")
+	_, err := run(ctx, "check saved", "", text.String(), "-c", "-f", "-")
 	refused, ok := errors.AsType[*Error](err)
 	if ok {
 		return refused, nil

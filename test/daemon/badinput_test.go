@@ -45,7 +45,7 @@ func TestWithoutBTFWhatNeedsItIsRefused(t *testing.T) {
 func TestWithoutNFTWhatNeedsItIsRefused(t *testing.T) {
 	r := loaded(t)
 	for _, args := range []string{
-		"run", "load " + example, "load --lower --json " + example, "enable r0 r1", "disable", "demo", "bench flows --quick",
+		"run", "load " + example, "load --lower --json " + example, "load --confirm 5s " + example, "enable r0 r1", "disable", "demo", "bench flows --quick",
 	} {
 		t.Run(args, func(t *testing.T) {
 			cmd := commandLine(t, args)
@@ -62,7 +62,8 @@ func TestNamespaceThatDoesNotExistIsRefusedByEveryCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range []string{
-		"run", "load " + example, "enable r0 r1", "disable", "withdraw", "status", "status --json", "flows", "demo", "bench flows",
+		"run", "load " + example, "load --confirm 5s " + example, "confirm", "rollback", "enable r0 r1", "disable", "withdraw", "status", "status --json",
+		"flows", "flows --refused", "flows flush --all", "flows hold --all", "flows release", "demo", "bench flows",
 	} {
 		for _, name := range []string{"no-such-namespace", "/run/netns/no-such-namespace", notOne} {
 			t.Run(args+" "+filepath.Base(name), func(t *testing.T) {
@@ -87,7 +88,7 @@ func TestDeviceThatDoesNotExistIsRefused(t *testing.T) {
 	}
 }
 
-func TestLoadLeavesOutDevicesThatDoNotExistAndSaysSo(t *testing.T) {
+func TestLoadSaysWhichDevicesDoNotExist(t *testing.T) {
 	r := router(t, engine.TC)
 	file := write(t, "missing.nft", `table inet t {
 	flowtable f { hook ingress priority 0; devices = { r0, r7, r1, r8 }; }
@@ -97,11 +98,11 @@ func TestLoadLeavesOutDevicesThatDoNotExistAndSaysSo(t *testing.T) {
 	}
 }
 `)
-	s := outcome(t, r.Router, commandLine(t, "load "+file))
+	s := outcome(t, r.Router, commandLine(t, "load --lower "+file))
 	if s.code != 0 || s.stderr != "" {
 		t.Errorf("load: code %d: %s", s.code, s.stderr)
 	}
-	for _, want := range []string{"flowtable inet t f: r0, r1\n", "left out, because they do not exist: r7, r8\n"} {
+	for _, want := range []string{"flowtable inet t f: r0, r1\n", "taken up when they appear: r7, r8\n"} {
 		if !strings.Contains(s.stdout, want) {
 			t.Errorf("load does not say %q: %s", want, s.stdout)
 		}

@@ -101,7 +101,7 @@ func (c *confirming) start(output io.Reader) {
 			return
 		}
 	}
-	_ = c.Cmd.Wait()
+	_ = c.Wait()
 	c.t.Fatalf("load ended before it waited: %s", c.out)
 }
 

@@ -359,7 +359,9 @@ func TestNotRootIsRefusedByEveryCommandThatChanges(t *testing.T) {
 	if err := errors.Join(os.WriteFile(program, data, 0o755), os.Chmod(dir, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"run"}, {"load", "/dev/null"}, {"enable", "lo"}, {"disable"}, {"withdraw"}} {
+	for _, args := range [][]string{
+		{"run"}, {"load", "/dev/null"}, {"load", "--confirm", "5s", "/dev/null"}, {"confirm"}, {"rollback"}, {"enable", "lo"}, {"disable"}, {"withdraw"},
+	} {
 		cmd := exec.Command(program, args...)
 		const nobody = 65534
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}

@@ -1,5 +1,5 @@
-// Package readme_test does what README.md says. Fenced ```sh blocks behind a line `<!-- run -->` are run as they stand,
-// each in an environment of its own, so that their order does not matter.
+// Package readme_test does what README.md and the files in docs say. Fenced ```sh blocks behind a line `<!-- run -->` are
+// run as they stand, each in an environment of its own, so that their order does not matter.
 package readme_test
 
 import (
@@ -28,31 +28,42 @@ const blockLimit = 3 * time.Minute
 // insideEnv tells this test that it is run by a block of README.md, as a block with `make test` would.
 const insideEnv = "NFT_OFFLOAD_README"
 
-func TestMarkedBlocksOfTheReadmeWork(t *testing.T) {
+func TestMarkedBlocksOfTheDocumentsWork(t *testing.T) {
 	if os.Getenv(insideEnv) != "" {
-		t.Fatal("a marked block of README.md runs this test, which runs README.md: take the marker away")
+		t.Fatal("a marked block runs this test, which runs the marked blocks: take the marker away")
 	}
-	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	docs, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	marked, err := blocks(string(text))
-	if err != nil {
-		t.Fatalf("README.md: %v", err)
+	readme := filepath.Join(root, "README.md")
+	for _, path := range append(docs, readme) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		marked, err := blocks(string(text))
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if path == readme && len(marked) == 0 {
+			t.Fatalf("no block of README.md is marked: put a line %s before a ```sh block", marker)
+		}
+		for _, b := range marked {
+			t.Run(fmt.Sprintf("%s line %d", filepath.Base(path), b.Line), func(t *testing.T) { works(t, path, b) })
+		}
 	}
-	if len(marked) == 0 {
-		t.Fatalf("no block of README.md is marked: put a line %s before a ```sh block", marker)
+}
+
+// works runs one block.
+func works(t *testing.T, path string, b block) {
+	t.Helper()
+	if len(b.Commands) == 0 {
+		t.Fatal("the block has no command")
 	}
-	for _, b := range marked {
-		t.Run(fmt.Sprintf("line %d", b.Line), func(t *testing.T) {
-			if len(b.Commands) == 0 {
-				t.Fatal("the block has no command")
-			}
-			n, dir := scratch(t)
-			if out, err := runBlock(t, n, dir, b); err != nil {
-				t.Errorf("README.md, block of line %d: %v: the last command shown failed:\n%s", b.Line, err, out)
-			}
-		})
+	n, dir := scratch(t)
+	if out, err := runBlock(t, n, dir, b); err != nil {
+		t.Errorf("%s, block of line %d: %v: the last command shown failed:\n%s", path, b.Line, err, out)
 	}
 }
 
@@ -100,6 +111,8 @@ func copyTree(t *testing.T, to string) {
 			return err
 		}
 		switch {
+		case name == ".git" && !d.IsDir():
+			return nil // of a linked worktree
 		case name == ".git" || name == "bin":
 			return filepath.SkipDir
 		case d.IsDir():

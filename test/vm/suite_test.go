@@ -20,8 +20,17 @@ func suite() vm.Suite {
 			{Name: "smoke", Script: flowtable},
 			{
 				// The program as a user has it, on the kernel's own flowtable.
-				Name: "router example", Package: module + "/test/flows", Timeout: 3 * time.Minute,
-				Tests: []string{"TestRouterExampleOnARealFlowtable"},
+				Name: "router example", Package: module + "/test/flows", Timeout: 4 * time.Minute,
+				Tests: []string{"TestRouterExampleOnARealFlowtable", "TestFlushAndHoldOnARealFlowtable"},
+			},
+			{
+				// Devices that are missing or refuse, and the way back, where the kernel has flowtables.
+				Name: "load", Package: module + "/internal/nft", Timeout: 4 * time.Minute,
+				Tests: []string{"TestLoadDevices", "TestLoad_OnThisKernel", "TestRestore"},
+			},
+			{
+				Name: "confirm", Package: module + "/test/daemon", Timeout: 3 * time.Minute,
+				Tests: []string{"TestRollbackOfARealFlowtable"},
 			},
 			{
 				// The datapath against the kernel, byte for byte, and on top of the kernel's own flowtable.
