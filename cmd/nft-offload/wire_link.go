@@ -81,7 +81,9 @@ func (l links) Watch(ctx context.Context) (<-chan engine.Change, error) {
 			if e.Gone {
 				c.Gone = e.Ifindex
 			}
-		case link.Lost, link.TCChanged, link.XDPChanged:
+		case link.TCChanged:
+			c.Reread, c.Quiet = true, true
+		case link.Lost, link.XDPChanged:
 			c.Reread = true
 		case link.AddrChanged, link.RouteChanged, link.RuleChanged, link.NeighChanged, link.FDBChanged,
 			link.PortChanged:

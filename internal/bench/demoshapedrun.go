@@ -220,7 +220,7 @@ func (d *shapedDemo) stays(ctx context.Context, p *path, dm *daemon) error {
 		return err
 	}
 	atTC := &path{name: PathTC, totals: func() (totals, error) { return dm.counters(ctx, PathTC) }}
-	w, err := d.window(atTC, up, func() error { return pause(ctx, rampTime) })
+	w, err := d.window(atTC, up, func() error { return pause(ctx, loadedTime) })
 	if err != nil {
 		return err
 	}

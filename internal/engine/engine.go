@@ -158,7 +158,9 @@ func (e *Engine) loop(ctx context.Context) {
 
 // changed takes a change from a watch: first of all the flows, then the reading.
 func (e *Engine) changed(c Change) {
-	e.bumper.request(c.What)
+	if !c.Quiet {
+		e.bumper.request(c.What)
+	}
 	e.cfg.Log.Debug("changed", "what", c.What)
 	if c.Gone != 0 {
 		select {

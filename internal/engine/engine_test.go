@@ -133,6 +133,29 @@ func TestRouteChangeDoesNotReadTheRuleset(t *testing.T) {
 	})
 }
 
+func TestQuietChangeStartsAGenerationOnlyWithAnotherDecision(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		r.machine.AddLink(enginetest.NIC("eth0"))
+		r.machine.SetRules(flowtable("eth0"))
+		r.run(t)
+		settle()
+		bumps, reads := len(r.datapath.Bumps()), r.machine.Reads()
+		r.machine.ChangeQueue("eth0", func(*engine.Link) {})
+		settle()
+		if got := len(r.datapath.Bumps()); got != bumps || r.machine.Reads() == reads {
+			t.Errorf("%d generations and %d readings for a shaper's new rate", got-bumps, r.machine.Reads()-reads)
+		}
+		r.machine.ChangeQueue("eth0", func(l *engine.Link) {
+			l.XDPTarget = engine.Reason{Code: "xdp-qdisc-shapes", Text: "a shaper"}
+		})
+		settle()
+		if got := len(r.datapath.Bumps()); got != bumps+1 {
+			t.Errorf("%d generations for a new shaper", got-bumps)
+		}
+	})
+}
+
 func TestDeviceThatGoesAndComesBackIsAttachedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig()

@@ -37,12 +37,15 @@ func (c Choices) Set(s string) error {
 	return fmt.Errorf("%q is not a hook: use xdp, tc or off", hook)
 }
 
-// Change is one thing that happened on the machine. Every change starts a new generation.
+// Change is one thing that happened on the machine. It starts a new generation, unless it is quiet.
 type Change struct {
 	What string // for the log: "route 10.0.0.0/8 removed"
 	// Reread says that the ruleset or the devices may be other than they were; false for routes, rules, addresses
 	// and neighbors, which the datapath learns anew by itself.
 	Reread bool
+	// Quiet says that packets go the way they went, unless the reading finds that a device is to be used otherwise:
+	// then applying that starts the generation. Scripts that adapt a shaper's rate change it several times a second.
+	Quiet bool
 	// Gone is the ifindex of a device that went away; another may come back with the same number.
 	Gone uint32
 }

@@ -98,7 +98,7 @@ func (h *Handle) Devices(ctx context.Context) ([]Device, error) {
 		if bits, ok := features[l.ifindex]; ok {
 			d.XDP = XDPFeatures{Known: true, Bits: bits}
 		}
-		if d.ForeignFilters, err = h.filters(l.ifindex, qdiscs[l.ifindex].ingress); err != nil {
+		if d.ForeignFilters, err = h.filters(l.ifindex, qdiscs[l.ifindex]); err != nil {
 			return nil, err
 		}
 		for i, f := range d.ForeignFilters {
@@ -168,14 +168,15 @@ func stacks(kind string) bool {
 	return false
 }
 
-// filters lists the foreign clsact and ingress filters of a device whose ingress qdisc is of the given kind.
-func (h *Handle) filters(ifindex uint32, ingress string) ([]Filter, error) {
-	var parents []uint32
-	switch ingress {
+// filters lists the foreign clsact and ingress filters of a device with these qdiscs, and those of its egress qdiscs
+// that a fast packet would pass in vain.
+func (h *Handle) filters(ifindex uint32, q qdiscs) ([]Filter, error) {
+	parents := q.handles
+	switch q.ingress {
 	case "clsact":
-		parents = []uint32{tcClsactIngress, tcClsactEgress}
+		parents = append(parents, tcClsactIngress, tcClsactEgress)
 	case "ingress":
-		parents = []uint32{tcIngress}
+		parents = append(parents, tcIngress)
 	}
 	var out []Filter
 	for _, p := range parents {

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"encoding/binary"
 	"errors"
 	"strings"
 	"testing"
@@ -252,6 +253,48 @@ func TestQdiscShapes(t *testing.T) {
 		if r := d.XDPTarget(); (r.Code == QdiscShapes) != (c.shaper != "") || d.Qdisc.Acts() != (c.shaper != "") {
 			t.Errorf("%s: %s, acts %v", c.script, r, d.Qdisc.Acts())
 		}
+	}
+}
+
+// The build machine's kernel has neither kind; a guest's has (test/shaping).
+func TestFilterByRouteIsKnown(t *testing.T) {
+	keys := func(bits ...int) []byte {
+		var mask uint32
+		for _, b := range bits {
+			mask |= 1 << b
+		}
+		return binary.NativeEndian.AppendUint32(nil, mask)
+	}
+	for _, c := range []struct {
+		kind string
+		keys []byte // of kind "flow"
+		want bool
+	}{
+		{"route", nil, true},
+		{"u32", nil, false},
+		{"flow", keys(0, 1), false}, // src, dst
+		{"flow", keys(1, 13), true}, // dst, rtclassid
+		{"bpf", keys(13), false},
+	} {
+		ae := netlink.NewAttributeEncoder()
+		ae.String(tcaKind, c.kind)
+		ae.Nested(tcaOptions, func(ae *netlink.AttributeEncoder) error {
+			if c.kind == "flow" {
+				ae.Bytes(tcaFlowKeys, c.keys)
+			}
+			return nil
+		})
+		b, err := ae.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := decodeFilter(netlink.Message{Data: append(make([]byte, sizeofTcMsg), b...)})
+		if err != nil || f.byRoute != c.want {
+			t.Errorf("%s %x: by route: %v, want %v; %v", c.kind, c.keys, f.byRoute, c.want, err)
+		}
+	}
+	if got, want := (Filter{Qdisc: 0x8001_0000, Egress: true, Pref: 7, Kind: "route"}).String(), "tc filter of qdisc 8001: pref 7 route"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

@@ -8,10 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Filter is a program or classifier that somebody else put on a device's tc hooks. A packet that the datapath
-// redirects does not pass it.
+// Filter is a program or classifier that somebody else put on a device's tc hooks, which a packet that the datapath
+// redirects does not pass; or one of an egress qdisc that chooses the class of a packet by its route, which such a packet
+// does not have.
 type Filter struct {
 	Egress bool
+	Qdisc  uint32 // handle of the egress qdisc that the filter belongs to; 0 for one on a hook
 	TCX    bool   // attached by bpf(2), without a qdisc (since Linux 6.6)
 	Pref   uint16 // preference of a clsact filter
 	Handle uint32 // of a clsact filter; 0 for one whose kind has none
@@ -22,6 +24,8 @@ type Filter struct {
 	Action string
 	To     uint32
 	ToName string
+
+	byRoute bool // it looks at the route of a packet
 }
 
 // String renders the filter as tc(8) would be asked for it, and where it sends packets.
@@ -32,6 +36,9 @@ func (f Filter) String() string {
 	}
 	if f.TCX {
 		return fmt.Sprintf("tcx %s program %s", hook, f.Name)
+	}
+	if f.Qdisc != 0 {
+		hook = fmt.Sprintf("of qdisc %x:", f.Qdisc>>16)
 	}
 	s := fmt.Sprintf("tc filter %s pref %d ", hook, f.Pref)
 	if f.Handle != 0 {
@@ -69,14 +76,15 @@ const (
 )
 
 func (f Filter) ours() bool {
-	return ourProgram(f.Name) || !f.TCX && f.Pref >= OurPrefFirst && f.Pref <= OurPrefLast
+	return ourProgram(f.Name) || !f.TCX && f.Qdisc == 0 && f.Pref >= OurPrefFirst && f.Pref <= OurPrefLast
 }
 
 func ourProgram(name string) bool {
 	return len(name) > len(OurPrefix) && name[:len(OurPrefix)] == OurPrefix
 }
 
-// readFilters lists the foreign filters on one side of a device's clsact or ingress qdisc.
+// readFilters lists the foreign filters on one side of a device's clsact or ingress qdisc, or those by route of an egress
+// qdisc.
 func readFilters(c *netlink.Conn, ifindex, parent uint32) ([]Filter, error) {
 	msgs, err := dump(c, unix.RTM_GETTFILTER, tcRequest(ifindex, parent))
 	if err != nil {
@@ -88,7 +96,16 @@ func readFilters(c *netlink.Conn, ifindex, parent uint32) ([]Filter, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list filters: %w", err)
 		}
-		f.Egress = parent == tcClsactEgress
+		switch parent {
+		case tcIngress, tcClsactIngress:
+		case tcClsactEgress:
+			f.Egress = true
+		default:
+			f.Egress, f.Qdisc = true, parent
+			if !f.byRoute {
+				continue
+			}
+		}
 		out = add(out, f)
 	}
 	return slices.DeleteFunc(out, Filter.ours), nil
@@ -104,6 +121,7 @@ func decodeFilter(m netlink.Message) (Filter, error) {
 		switch ad.Type() {
 		case tcaKind:
 			f.Kind = ad.String()
+			f.byRoute = f.Kind == "route"
 		case tcaOptions: // the kind comes first (tcf_fill_node)
 			ad.Nested(f.options)
 		}
@@ -111,8 +129,12 @@ func decodeFilter(m netlink.Message) (Filter, error) {
 	return f, ad.Err()
 }
 
-// tcaBPFName is TCA_BPF_NAME.
-const tcaBPFName = 7
+// Attributes and values of kinds of filters (include/uapi/linux/pkt_cls.h).
+const (
+	tcaBPFName       = 7  // TCA_BPF_NAME
+	tcaFlowKeys      = 1  // TCA_FLOW_KEYS
+	flowKeyRtClassID = 13 // FLOW_KEY_RTCLASSID
+)
 
 // actionsAttr is the attribute of a kind's options that lists the filter's actions (include/uapi/linux/pkt_cls.h).
 func actionsAttr(kind string) uint16 {
@@ -139,6 +161,8 @@ func (f *Filter) options(ad *netlink.AttributeDecoder) error {
 		switch t := ad.Type(); {
 		case f.Kind == "bpf" && t == tcaBPFName:
 			f.Name = ad.String()
+		case f.Kind == "flow" && t == tcaFlowKeys:
+			f.byRoute = ad.Uint32()&(1<<flowKeyRtClassID) != 0
 		case acts != 0 && t == acts:
 			ad.Nested(func(list *netlink.AttributeDecoder) error {
 				for list.Next() {

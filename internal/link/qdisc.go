@@ -51,6 +51,16 @@ func fqPaces(options []byte) bool {
 	return ad.Err() != nil || rate != unlimited
 }
 
+// classful names the kinds whose filters choose a class. Those of a queue only choose which packets are served in turns,
+// and a provider's shaper has thousands of queues.
+func classful(kind string) bool {
+	switch kind {
+	case "htb", "hfsc", "prio", "drr", "ets", "qfq", "cbq":
+		return true
+	}
+	return false
+}
+
 // Handles and parents (include/uapi/linux/pkt_sched.h).
 const (
 	tcRoot          = 0xffffffff // TC_H_ROOT
@@ -78,7 +88,8 @@ func tcRequest(ifindex, parent uint32) []byte {
 // qdiscs is one device's.
 type qdiscs struct {
 	egress  Qdisc
-	ingress string // "clsact", "ingress" or empty
+	ingress string   // "clsact", "ingress" or empty
+	handles []uint32 // of the egress qdiscs whose filters choose a class
 }
 
 func readQdiscs(c *netlink.Conn) (map[uint32]qdiscs, error) {
@@ -105,8 +116,11 @@ func readQdiscs(c *netlink.Conn) (map[uint32]qdiscs, error) {
 		if err := ad.Err(); err != nil {
 			return nil, fmt.Errorf("list qdiscs: %w", err)
 		}
-		ifindex, parent := u32(h[4:]), u32(h[12:])
+		ifindex, handle, parent := u32(h[4:]), u32(h[8:]), u32(h[12:])
 		q := out[ifindex]
+		if handle != 0 && classful(kind) {
+			q.handles = append(q.handles, handle)
+		}
 		switch {
 		case parent == tcIngressParent:
 			q.ingress = kind

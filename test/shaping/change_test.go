@@ -1,9 +1,12 @@
 package shaping
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/testkit"
@@ -125,6 +128,40 @@ func TestShaperThatComesAndGoes(t *testing.T) {
 				t.Errorf("udp: %+v", stats)
 			}
 		})
+	}
+}
+
+// TestRateThatIsAdaptedAllTheTime: scripts that follow the speed of a radio link change the shaper many times a second.
+// That costs a flow nothing, even one whose packets come seldom.
+func TestRateThatIsAdaptedAllTheTime(t *testing.T) {
+	r := shaped(t, options{tc: twoClasses, classify: priorities()})
+	d := start(t, r, engine.TC)
+	udp := testkit.OpenUDP(t, r.Path(false, voicePort), testkit.UDPOptions{Size: 200})
+	settled(t, d, udp)
+	ctx, cancel := context.WithCancel(t.Context())
+	var g errgroup.Group
+	g.Go(func() error {
+		for mbit := 50; ctx.Err() == nil; mbit = 50 + (mbit+1)%50 {
+			if _, err := r.Router.Try("tc", "class", "change", "dev", "r1", "parent", "1:", "classid", "1:1", "htb", "rate", fmt.Sprintf("%dmbit", mbit)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	before := d.Status()
+	if err := udp.Exchange(100, 40, time.Second).Whole(); err != nil {
+		t.Error(err)
+	}
+	after := d.Status()
+	cancel()
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if s := share(before, after); s < 0.9 { // a renewal a second
+		t.Errorf("%.1f %% of the flow's packets were fast: %+v", 100*s, after.Stats)
+	}
+	if n := after.Generations.Count - before.Generations.Count; n > 0 {
+		t.Errorf("%d generations: %s", n, after.Generations.Why)
 	}
 }
 

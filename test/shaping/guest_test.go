@@ -10,6 +10,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/testkit"
+	"github.com/nft-offload/nft-offload/internal/testkit/daemon"
 )
 
 // stockShapers are what a distribution's kernel has besides.
@@ -121,6 +122,23 @@ func TestQueuesWithoutALimitOnAStockKernel(t *testing.T) {
 				t.Errorf("%+v of 500 packets", got)
 			}
 		})
+	}
+}
+
+// TestClassByRouteKeepsADeviceSlowOnAStockKernel: a fast packet has no route that a classifier could ask for its realm.
+func TestClassByRouteKeepsADeviceSlowOnAStockKernel(t *testing.T) {
+	r := shaped(t, options{tc: twoClasses + "filter add dev r1 parent 1: protocol ip pref 7 route to 10 classid 1:10\n"})
+	r.Router.Run("ip", "route", "replace", "198.51.100.2/32", "dev", "r1", "realm", "10")
+	d := daemon.Start(t, r.Router)
+	if err := refused(d, "r1", "foreign-tc-filter", "tc filter of qdisc 1: pref 7"); err != nil {
+		t.Error(err)
+	}
+	udp := testkit.OpenUDP(t, r.Path(false, bulkPort), testkit.UDPOptions{Size: 200})
+	if err := udp.Exchange(300, 300, time.Second).Whole(); err != nil {
+		t.Error(err)
+	}
+	if c := classes(t, r); c["1:10"].Packets != 300 {
+		t.Errorf("300 packets were sent, and the classes are %v", c)
 	}
 }
 

@@ -138,6 +138,17 @@ func root(t *testing.T, ns *testkit.NS, dev string) counters {
 	return countersOf((*netlink.ClassStatistics)(found.Statistics))
 }
 
+// arrived is what the server's device has received.
+func arrived(t *testing.T, r *testkit.Router) (c counters) {
+	t.Helper()
+	onDevice(t, r.Server, r.S0.Name, func(l netlink.Link) error {
+		s := l.Attrs().Statistics
+		c = counters{Bytes: s.RxBytes, Packets: s.RxPackets}
+		return nil
+	})
+	return c
+}
+
 // classes are the counters of r1's classes, by "MAJOR:MINOR".
 func classes(t *testing.T, r *testkit.Router) map[string]counters {
 	t.Helper()

@@ -67,12 +67,22 @@ func (m *Machine) RemoveLink(name string) {
 
 // ChangeLink changes a device.
 func (m *Machine) ChangeLink(name string, f func(*engine.Link)) {
+	m.changeLink(name, f)
+	m.Announce(engine.Change{What: "link " + name + " changed", Reread: true})
+}
+
+// ChangeQueue changes qdiscs or filters of a device.
+func (m *Machine) ChangeQueue(name string, f func(*engine.Link)) {
+	m.changeLink(name, f)
+	m.Announce(engine.Change{What: "tc " + name + " changed", Reread: true, Quiet: true})
+}
+
+func (m *Machine) changeLink(name string, f func(*engine.Link)) {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	l := m.links[name]
 	f(&l)
 	m.links[name] = l
-	m.mu.Unlock()
-	m.Announce(engine.Change{What: "link " + name + " changed", Reread: true})
 }
 
 // RenameLink gives a device another name.
