@@ -36,7 +36,7 @@ type form struct {
 }
 
 func rows() []row {
-	return []row{linkFlaps(), deleted(), reloads(), flushes(), kills(), fullTable()}
+	return []row{linkFlaps(), deleted(), reloads(), flushes(), kills(), fullTable(), many(), clocks()}
 }
 
 func TestReliability(t *testing.T) {
@@ -111,7 +111,7 @@ func (l *line) pair(t *testing.T, seed uint64) {
 
 func (l *line) play(t *testing.T, seed uint64, ours bool) outcome {
 	t.Helper()
-	b := newBed(t, l.plan, seed, ours)
+	b := newBed(t, l.plan, seed, ours, l.form == l.full)
 	l.script(b, l.times)
 	o := b.finish()
 	b.stopped()
