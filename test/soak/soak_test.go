@@ -36,7 +36,7 @@ type form struct {
 }
 
 func rows() []row {
-	return []row{linkFlaps(), deleted(), reloads(), flushes(), kills(), fullTable(), many(), clocks()}
+	return []row{linkFlaps(), deleted(), reloads(), flushes(), kills(), fullTable(), many(), clocks(), overruns()}
 }
 
 func TestReliability(t *testing.T) {
