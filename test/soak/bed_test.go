@@ -53,6 +53,7 @@ type bed struct {
 	saved    string // the ruleset as it was loaded, for nft -f
 	// complete says that no datagram may be missing.
 	complete bool
+	mounts   *mounts
 	fast     uint64 // packets that daemons carried which do not run any more
 	slow     uint64
 }

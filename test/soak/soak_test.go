@@ -36,7 +36,7 @@ type form struct {
 }
 
 func rows() []row {
-	return []row{linkFlaps(), deleted(), reloads(), flushes(), kills(), fullTable(), many(), clocks(), overruns()}
+	return []row{linkFlaps(), deleted(), reloads(), flushes(), kills(), fullTable(), many(), clocks(), overruns(), unmounts()}
 }
 
 func TestReliability(t *testing.T) {
