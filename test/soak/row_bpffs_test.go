@@ -4,13 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nft-offload/nft-offload/internal/testkit"
 	"github.com/nft-offload/nft-offload/internal/testkit/daemon"
 )
 
@@ -104,34 +103,47 @@ func (b *bed) startAside() *daemon.Daemon {
 }
 
 func unmount(b *bed, times int) {
-	for range times {
-		b.unmountOnce()
+	for i := range times {
+		if b.d == nil {
+			b.talkOn(2)
+			continue
+		}
+		b.unmountOnce(i%2 == 1)
 		b.talkOn(2)
 		b.carried()
+		b.unproblematic()
 	}
 	b.nothingMissing()
 }
 
-func (b *bed) unmountOnce() {
+// unmountOnce unmounts under the daemon or, when it was killed before, under what it left.
+func (b *bed) unmountOnce(killed bool) {
 	b.t.Helper()
-	if b.d == nil {
-		b.talkOn(2)
-		return
+	b.tally()
+	if killed {
+		b.d.Kill9()
 	}
-	var left objects
-	err := b.mounts.do(func() (err error) {
-		left, err = pinnedObjects(b.d.Pins())
-		return errors.Join(err, unix.Unmount(bpffs, 0))
+	left := b.objects()
+	if err := b.mounts.do(func() error { return unix.Unmount(bpffs, 0) }); err != nil {
+		b.t.Fatalf("unmount %s: %v", bpffs, err)
+	}
+	if !killed {
+		err := b.d.Wait(patience)
+		if daemon.ExitCode(err) != 1 || !strings.Contains(b.d.Output(), "bpf file system unmounted") {
+			b.t.Errorf("the daemon ended with %v and said: %s", err, b.d.Output())
+		}
+	}
+	b.nothingLeft(b.d.Pins(), left)
+	b.talkOn(2)
+	err := b.mounts.do(func() error {
+		out, err := exec.Command(daemon.Binary(b.t), "--netns", b.r.Router.Name, "withdraw").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "nothing to withdraw") {
+			b.t.Errorf("withdraw: %v: %s", err, out)
+		}
+		return mountBPF()
 	})
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.t.Log(b.r.Router.Run("bpftool", "net"))
-	time.Sleep(3 * time.Second)
-	b.t.Logf("%+v", b.d.Status().Devices)
-	b.t.Logf("%+v", b.d.Status().Problems)
-	b.t.Log(b.d.Output())
-	_ = strings.Contains
-	_ = testkit.Await
-	b.t.Log(left.living())
+	b.d = b.startAside()
 }
