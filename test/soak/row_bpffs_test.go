@@ -25,6 +25,7 @@ func unmounts() row {
 		script: unmount,
 		short:  form{times: 2, pairs: 1},
 		full:   form{times: 10, pairs: 1},
+		what:   "`umount` of the file system that holds the pins, under the running daemon or under what a killed one left.",
 		lost:   "nothing, not a datagram",
 		proves: "the daemon says what happened and ends; nothing of it is left; with the file system back it carries again",
 	}

@@ -21,6 +21,7 @@ func clocks() row {
 		script: jump,
 		short:  form{times: 2, pairs: 1},
 		full:   form{times: 6, pairs: 1},
+		what:   "The daemon runs in a time namespace whose CLOCK_MONOTONIC is days ahead of the kernel's or hours behind it, is killed, and its successor has the other clock.",
 		lost:   "nothing",
 		proves: "a new rule is in force as soon as ever, with the daemon and, by the lease, when it was killed; what is over is swept",
 	}

@@ -20,6 +20,7 @@ func kills() row {
 		script: kill,
 		short:  form{times: 12, pairs: 1},
 		full:   form{times: 100, pairs: 1},
+		what:   "SIGKILL at a system call that the seed chooses, while the daemon starts, applies another ruleset, sweeps or withdraws; then it is started again or withdrawn.",
 		lost:   "nothing, not a datagram",
 		proves: "no datagram is lost; what was left is adopted by the next run, or withdrawn without a trace",
 	}
