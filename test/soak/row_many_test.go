@@ -56,7 +56,7 @@ func openAndClose(b *bed, times int) {
 	b.visitors = times
 	b.failed = b.crowd(times, 2)
 	b.calm()
-	b.daemonUses().noMoreThan(b, before)
+	b.usesNoMore(before)
 	if b.full {
 		// Directions that never became fast stay for the idle limit of the table (internal/datapath/sweep.go).
 		b.forgets(90*time.Second, func(engine.Flow) bool { return true })
@@ -303,15 +303,13 @@ func (b *bed) daemonUses() uses {
 // collections, and the heap is a few MiB.
 const slack = 16 << 10
 
-func (u uses) noMoreThan(b *bed, before uses) {
+// usesNoMore waits until the daemon holds no more than before: a question to it that was just answered is a descriptor.
+func (b *bed) usesNoMore(before uses) {
 	b.t.Helper()
-	b.t.Logf("the daemon used %+v, and now %+v", before, u)
-	if u.files > before.files {
-		b.t.Errorf("the daemon has %d descriptors, %d before", u.files, before.files)
-	}
-	if u.resident > before.resident+slack {
-		b.t.Errorf("the daemon has %d KiB of memory, %d before", u.resident, before.resident)
-	}
+	testkit.MustAwait(b.t, settle, func() error {
+		u := b.daemonUses()
+		return errUnless(u.files <= before.files && u.resident <= before.resident+slack, fmt.Sprintf("the daemon uses %+v, before %+v", u, before))
+	})
 }
 
 // adjacencies is how many there are: the size of the map adjs, less slot 0, which is never used (bpf/flow.h).
