@@ -88,12 +88,15 @@ func (r *runner) run() (err error) {
 	if err != nil {
 		return err
 	}
+	ctx, end := context.WithCancelCause(r.env.ctx)
+	defer end(nil)
+	fp.end = end
 	adopted := fp.d.Adopted()
 	defer func() {
 		close(fp.done)
 		err = errors.Join(err, fp.close(), r.leave(err, adopted))
 	}()
-	return r.serve(engine.New(engine.Config{
+	return r.serve(ctx, engine.New(engine.Config{
 		Source: nftSource{}, Links: r.links, Datapath: fp, Operator: fp, Conntrack: r.conntrack, Candidates: fp.candidates,
 		Choices: r.options.choices, Settings: r.options.settings(), Since: r.since, Log: r.log,
 		Identity: engine.Identity{PID: os.Getpid(), Version: version(), Namespace: r.namespace, Adopted: adopted},
@@ -102,8 +105,9 @@ func (r *runner) run() (err error) {
 
 // leave withdraws, or does not: err is how the run ended.
 func (r *runner) leave(err error, adopted bool) error {
+	_, gone := errors.AsType[*pinsGoneError](err)
 	// A run that failed leaves what an earlier one left as it was left.
-	if r.options.keep && (err == nil || adopted) {
+	if r.options.keep && (err == nil || adopted) && !gone {
 		r.log.Info("the datapath goes on under its leases", "pins", r.pins)
 		return nil
 	}
@@ -135,9 +139,10 @@ func (r *runner) open(mark uint32) (*fastPath, error) {
 	return f, err
 }
 
-// serve runs the engine, and answers on the socket as soon as the devices are attached.
-func (r *runner) serve(e *engine.Engine) error {
-	ctx, cancel := context.WithCancel(r.env.ctx)
+// serve runs the engine, and answers on the socket as soon as the devices are attached. A context that ends with a cause
+// of ours ends the run with it.
+func (r *runner) serve(ended context.Context, e *engine.Engine) error {
+	ctx, cancel := context.WithCancel(ended)
 	defer cancel()
 	served := make(chan error, 1)
 	go func() {
@@ -146,6 +151,9 @@ func (r *runner) serve(e *engine.Engine) error {
 	}()
 	err := e.Run(ctx)
 	cancel()
+	if gone, ok := errors.AsType[*pinsGoneError](context.Cause(ended)); ok {
+		err = errors.Join(gone, err)
+	}
 	return errors.Join(err, <-served)
 }
 

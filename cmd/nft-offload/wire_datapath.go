@@ -20,6 +20,7 @@ type fastPath struct {
 	log        *slog.Logger
 	candidates chan packet.Tuple
 	done       chan struct{} // ends those who fill candidates
+	end        func(error)   // ends the daemon
 
 	// Bump may come from another goroutine while Apply opens d again.
 	mu     sync.Mutex
@@ -163,6 +164,9 @@ func engineHook(h datapath.Hook) engine.Hook {
 const longestHeartbeatLease = 5 * time.Second
 
 func (f *fastPath) Sweep(watching bool) (engine.Sweep, error) {
+	if err := stillPinned(f.cfg.Dir); err != nil {
+		f.end(err)
+	}
 	s, err := f.d.Sweep()
 	err = errors.Join(err, f.d.TrimHolds())
 	if err == nil && watching {

@@ -27,6 +27,7 @@ type withdrawal struct {
 	Removed  bool     `json:"removed"`               // there was a datapath without a daemon
 	Lowered  []string `json:"lowered"`               // flowtables that are still lowered: "inet filter f1"
 	Restored string   `json:"restored,omitempty"`    // the file that was loaded
+	Gone     []uint64 `json:"gone,omitempty"`        // inodes of namespaces that do not exist any more, of which something was removed
 }
 
 func withdrawCommand(e *env) *cobra.Command {
@@ -36,7 +37,8 @@ func withdrawCommand(e *env) *cobra.Command {
 		Use:   "withdraw",
 		Short: "stop the daemon and remove everything it attached",
 		Long: `withdraw stops a running daemon and removes programs, maps, filters and pins,
-also those that a killed daemon left. Where there is nothing it does nothing.
+also those that a killed daemon left here, or in a network namespace that does
+not exist any more. Where there is nothing it does nothing.
 
 The ruleset stays as it is. One that was lowered still has the sets and rules
 that stand for its flowtables; they do no harm. --restore loads the original
@@ -93,6 +95,9 @@ func (e *env) withdraw(restore string) (w withdrawal, err error) {
 	}
 	if err := os.Remove(e.places.socket(ns)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return w, fmt.Errorf("remove socket: %w", err)
+	}
+	if w.Gone, err = e.places.withdrawGone(); err != nil {
+		return w, err
 	}
 	if restore != "" {
 		if err := e.restore(restore); err != nil {
@@ -198,6 +203,9 @@ func (e *env) printWithdrawal(w withdrawal) {
 		fmt.Fprintln(e.stdout, "removed the datapath; nothing of it is left")
 	default:
 		fmt.Fprintln(e.stdout, "nothing to withdraw")
+	}
+	for _, ns := range w.Gone {
+		fmt.Fprintf(e.stdout, "removed what a killed daemon left of network namespace %d, which is gone\n", ns)
 	}
 	if w.Restored != "" {
 		fmt.Fprintf(e.stdout, "loaded %s\n", w.Restored)

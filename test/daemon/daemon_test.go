@@ -235,6 +235,24 @@ func hookIs(d *daemon.Daemon, device string, hook engine.Hook) error {
 	return fmt.Errorf("%s is not at %s: %+v", device, hook, d.Status().Devices)
 }
 
+func TestDaemonWithoutItsPinsSaysSoAndEnds(t *testing.T) {
+	r, d := start(t, "--keep")
+	udp := forwarded(t, r, d)
+	if err := os.RemoveAll(d.Pins()); err != nil {
+		t.Fatal(err)
+	}
+	err := d.Wait(10 * time.Second)
+	if daemon.ExitCode(err) != 1 || !strings.Contains(d.Output(), "the pins in "+d.Pins()+" are gone") {
+		t.Errorf("the daemon ended with %v and said: %s", err, d.Output())
+	}
+	if err := udp.Exchange(100, 1000, time.Second).Whole(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(d.Pins()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it left pins behind: %v", err)
+	}
+}
+
 func TestForeignObjectsOnADeviceAreNamedAndNeverReplaced(t *testing.T) {
 	for name, c := range map[string]struct {
 		setup, check []string

@@ -43,12 +43,17 @@ type bed struct {
 	r      *testkit.Router
 	d      *daemon.Daemon // nil: the run without it
 	ours   bool
+	full   bool       // the full form
 	random *rand.Rand // the script's; both runs draw the same
 	seed   uint64
 	talks  []talk
-	saved  string // the ruleset as it was loaded, for nft -f
+	// visitors are connections that are no talks any more, failed which of them went wrong.
+	visitors int
+	failed   map[int]error
+	saved    string // the ruleset as it was loaded, for nft -f
 	// complete says that no datagram may be missing.
 	complete bool
+	mounts   *mounts
 	fast     uint64 // packets that daemons carried which do not run any more
 	slow     uint64
 }
@@ -68,10 +73,10 @@ func randomOf(seed uint64) *rand.ChaCha8 {
 }
 
 // newBed builds the topology, loads the ruleset, starts the daemon or does not, and starts the load.
-func newBed(t *testing.T, p plan, seed uint64, ours bool) *bed {
+func newBed(t *testing.T, p plan, seed uint64, ours, full bool) *bed {
 	t.Helper()
 	testkit.Need(t, testkit.Netns, testkit.BPF, testkit.NFT, testkit.Tc)
-	b := &bed{t: t, r: testkit.NewRouter(t, testkit.RouterOptions{}), ours: ours, random: rand.New(randomOf(seed)), seed: seed}
+	b := &bed{t: t, r: testkit.NewRouter(t, testkit.RouterOptions{}), ours: ours, full: full, random: rand.New(randomOf(seed)), seed: seed}
 	for _, d := range b.devices() {
 		// What a network manager would do: a device that comes back has its addresses.
 		d.NS.Sysctl("net/ipv6/conf/all/keep_addr_on_down", "1")
@@ -131,7 +136,7 @@ func (b *bed) add(kind string, n int) {
 		name := fmt.Sprintf("%s-%d", kind, len(b.talks))
 		path := b.path(kind, firstPort+uint16(len(b.talks)))
 		if kind == udp4 || kind == udp6 {
-			b.talks = append(b.talks, startUDP(name, testkit.OpenUDP(b.t, path, testkit.UDPOptions{})))
+			b.talks = append(b.talks, startUDP(name, path.Dial.Port(), testkit.OpenUDP(b.t, path, testkit.UDPOptions{})))
 			continue
 		}
 		pair, err := testkit.ConnectTCP(b.t, path, 0)
@@ -329,7 +334,7 @@ func (b *bed) finish() outcome {
 	b.t.Helper()
 	b.talkOn(2)
 	b.tally()
-	o := outcome{Talks: len(b.talks), Lost: map[string]string{}, Fast: b.fast, Slow: b.slow}
+	o := outcome{Talks: len(b.talks) + b.visitors, Lost: map[string]string{}, Fast: b.fast, Slow: b.slow}
 	var all sync.WaitGroup
 	for _, c := range b.talks {
 		all.Go(c.finish)
@@ -340,6 +345,9 @@ func (b *bed) finish() outcome {
 			o.Lost[c.label()] = why.Error()
 		}
 		o.add(c.harm())
+	}
+	for i, err := range b.failed {
+		o.Lost[fmt.Sprintf("visitor-%d", i)] = err.Error()
 	}
 	if b.complete && o.Missing > 0 {
 		b.t.Errorf("%d datagrams are missing", o.Missing)

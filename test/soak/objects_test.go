@@ -23,11 +23,23 @@ type objects struct {
 // objects finds what is pinned for the daemon's namespace, and the programs behind the links.
 func (b *bed) objects() objects {
 	b.t.Helper()
-	o, err := pinnedObjects(b.d.Pins())
+	var o objects
+	err := b.amongPins(func() (err error) {
+		o, err = pinnedObjects(b.d.Pins())
+		return err
+	})
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	return o
+}
+
+// amongPins runs f where the daemon's bpf file system is.
+func (b *bed) amongPins(f func() error) error {
+	if b.mounts != nil {
+		return b.mounts.do(f)
+	}
+	return f()
 }
 
 func pinnedObjects(dir string) (objects, error) {
@@ -106,7 +118,11 @@ const settle = 10 * time.Second
 // nothingLeft checks that a datapath is gone: its pins, and the objects that were seen before.
 func (b *bed) nothingLeft(pins string, before objects) {
 	b.t.Helper()
-	if _, err := os.Stat(pins); !errors.Is(err, os.ErrNotExist) {
+	err := b.amongPins(func() error {
+		_, err := os.Stat(pins)
+		return err
+	})
+	if !errors.Is(err, os.ErrNotExist) {
 		b.t.Errorf("the pins are left: %s (%v)", pins, err)
 	}
 	if len(before.maps) == 0 {

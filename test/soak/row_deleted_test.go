@@ -15,6 +15,7 @@ func deleted() row {
 		script: remake,
 		short:  form{times: 3, pairs: 1},
 		full:   form{times: 20, pairs: 2},
+		what:   "A device of the router is deleted with its peer under traffic and made again, with another interface index.",
 		lost:   "masqueraded connections whose server speaks first afterwards, as with link flaps",
 		proves: "the new device is taken up by itself, and the others are fast again",
 	}

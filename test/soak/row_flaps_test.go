@@ -13,8 +13,9 @@ func linkFlaps() row {
 		name:   "link flaps",
 		plan:   plan{each: 3, quiet: true},
 		script: flap,
-		short:  form{times: 6, pairs: 1},
+		short:  form{times: 5, pairs: 1},
 		full:   form{times: 40, pairs: 2},
+		what:   "A device of the router or of a host, chosen by the seed, goes down until every flow has run into it, and comes up again.",
 		lost:   "masqueraded connections whose server speaks first after the flap: taking the device down removes their conntrack entries",
 		proves: "every other connection is fast again afterwards",
 	}

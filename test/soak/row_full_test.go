@@ -22,6 +22,7 @@ func fullTable() row {
 		script: fill,
 		short:  form{times: 1, pairs: 1},
 		full:   form{times: 1, pairs: 4},
+		what:   "The namespace's table is filled to nf_conntrack_max with assured entries; 8 new connections are tried, the table is emptied, and they are tried again.",
 		lost:   "nothing; new connections are refused until there is room again",
 		proves: "renewals go on while the table is full, no datagram is lost, and the same new connections are refused",
 	}

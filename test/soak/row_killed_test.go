@@ -18,8 +18,9 @@ func kills() row {
 		name:   "daemon killed (kill -9)",
 		plan:   plan{each: 3},
 		script: kill,
-		short:  form{times: 12, pairs: 1},
-		full:   form{times: 100, pairs: 1},
+		short:  form{times: 8, pairs: 1},
+		full:   form{times: 50, pairs: 2},
+		what:   "SIGKILL at a system call that the seed chooses, while the daemon starts, applies another ruleset, sweeps or withdraws; then it is started again or withdrawn.",
 		lost:   "nothing, not a datagram",
 		proves: "no datagram is lost; what was left is adopted by the next run, or withdrawn without a trace",
 	}

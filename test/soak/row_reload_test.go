@@ -15,6 +15,7 @@ func reloads() row {
 		script: reload,
 		short:  form{times: 25, pairs: 1},
 		full:   form{times: 100, pairs: 2},
+		what:   "`nft -f` replaces the whole ruleset by itself in one transaction; after each, every connection goes on for a round.",
 		lost:   "nothing, not a datagram",
 		proves: "no datagram is lost; the daemon sees every reload and goes on",
 	}
@@ -50,6 +51,7 @@ func flushes() row {
 		script: flush,
 		short:  form{times: 1, pairs: 1},
 		full:   form{times: 1, pairs: 10},
+		what:   "`nft flush ruleset`, traffic, and then the ruleset again.",
 		lost:   "all connections through NAT: without rules their packets go out untranslated and are reset",
 		proves: "the daemon leaves the devices, and takes them up again",
 	}

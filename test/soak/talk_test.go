@@ -232,17 +232,17 @@ func (c *tcpTalk) finish() {
 type udpTalk struct {
 	verdict
 	name string
+	port uint16
 	flow *testkit.UDPFlow
 	stop sync.Once
-	all  testkit.UDPStats
 }
 
 // datagrams is how many a UDP talk sends a second.
 const datagrams = 100
 
-func startUDP(name string, flow *testkit.UDPFlow) *udpTalk {
+func startUDP(name string, port uint16, flow *testkit.UDPFlow) *udpTalk {
 	flow.Start(datagrams)
-	return &udpTalk{name: name, flow: flow}
+	return &udpTalk{name: name, port: port, flow: flow}
 }
 
 func (c *udpTalk) label() string  { return c.name }
@@ -252,7 +252,7 @@ func (c *udpTalk) rounds() uint64 { return c.flow.Stats().Down.Received }
 const lateEcho = time.Second
 
 func (c *udpTalk) finish() {
-	c.stop.Do(func() { c.all = c.flow.Stop(lateEcho) })
+	c.stop.Do(func() { c.flow.Stop(lateEcho) })
 }
 
 func (c *udpTalk) harm() harm {

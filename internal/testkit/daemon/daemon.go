@@ -218,6 +218,9 @@ func (d *Daemon) PID() int { return d.cmd.Process.Pid }
 // Pins returns the bpffs directory of the namespace's datapath.
 func (d *Daemon) Pins() string { return fmt.Sprintf("/sys/fs/bpf/nft-offload/%d", d.inode) }
 
+// State returns the path of the namespace's files under /run, without their endings.
+func (d *Daemon) State() string { return fmt.Sprintf("/run/nft-offload/%d", d.inode) }
+
 // Output returns what the daemon has said so far.
 func (d *Daemon) Output() string { return d.output.String() }
 
