@@ -1,13 +1,17 @@
 package testkit
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -34,9 +38,12 @@ func (s State) namespace(n *NS) error {
 			return fmt.Errorf("list links: %w", err)
 		}
 		for _, l := range links {
-			if err := s.device(n, l.Attrs()); err != nil {
+			if err := s.device(n, l); err != nil {
 				return fmt.Errorf("read device %s: %w", l.Attrs().Name, err)
 			}
+		}
+		if err := s.features(n); err != nil {
+			return fmt.Errorf("read device features: %w", err)
 		}
 		if err := s.command(n, "qdiscs", "tc", "qdisc", "show"); err != nil {
 			return err
@@ -48,7 +55,8 @@ func (s State) namespace(n *NS) error {
 	})
 }
 
-func (s State) device(n *NS, a *netlink.LinkAttrs) error {
+func (s State) device(n *NS, l netlink.Link) error {
+	a := l.Attrs()
 	name := n.Name + " " + a.Name
 	xdp := "none"
 	if a.Xdp != nil && a.Xdp.Attached {
@@ -63,12 +71,48 @@ func (s State) device(n *NS, a *netlink.LinkAttrs) error {
 			return err
 		}
 	}
-	for _, direction := range []string{"ingress", "egress"} {
+	for direction, parent := range map[string]uint32{"ingress": netlink.HANDLE_MIN_INGRESS, "egress": netlink.HANDLE_MIN_EGRESS} {
+		filters, err := netlink.FilterList(l, parent)
+		if err != nil {
+			return fmt.Errorf("list filters: %w", err)
+		}
+		if len(filters) == 0 {
+			continue // starting a process for each device that has none is most of what a snapshot takes
+		}
 		if err := s.command(n, a.Name+" filters "+direction, "tc", "filter", "show", "dev", a.Name, direction); err != nil {
 			return err
 		}
 	}
-	return s.command(n, a.Name+" features", "ethtool", "--show-features", a.Name)
+	return nil
+}
+
+// features adds those of all devices of the calling thread's namespace.
+func (s State) features(n *NS) error {
+	out, err := output("ethtool", "--json", "--show-features", "*")
+	if err != nil {
+		return err
+	}
+	var devices []map[string]json.RawMessage
+	if err := json.Unmarshal(out, &devices); err != nil {
+		return fmt.Errorf("decode ethtool's answer: %w", err)
+	}
+	for _, d := range devices {
+		var name string
+		if err := json.Unmarshal(d["ifname"], &name); err != nil {
+			return fmt.Errorf("decode ethtool's answer: %w", err)
+		}
+		delete(d, "ifname")
+		var b bytes.Buffer
+		for _, feature := range slices.Sorted(maps.Keys(d)) {
+			fmt.Fprintf(&b, "%s: ", feature)
+			if err := json.Compact(&b, d[feature]); err != nil {
+				return fmt.Errorf("decode feature %s of %s: %w", feature, name, err)
+			}
+			b.WriteByte('\n')
+		}
+		s.items[n.Name+" "+name+" features"] = b.String()
+	}
+	return nil
 }
 
 func (s State) tcx(key string, ifindex int, attach ebpf.AttachType) error {
@@ -92,17 +136,23 @@ func (s State) tcx(key string, ifindex int, attach ebpf.AttachType) error {
 
 // command adds a command's output; it runs on the calling thread's namespace. An empty output adds nothing.
 func (s State) command(n *NS, what, name string, args ...string) error {
-	out, err := exec.Command(name, args...).Output()
-	if err != nil {
-		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-			return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(exit.Stderr)))
-		}
-		return fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
-	}
-	if len(out) > 0 {
+	out, err := output(name, args...)
+	if err == nil && len(out) > 0 {
 		s.items[n.Name+" "+what] = string(out)
 	}
-	return nil
+	return err
+}
+
+// output runs a command; an error carries its standard error.
+func output(name string, args ...string) ([]byte, error) {
+	out, err := exec.Command(name, args...).Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
+	}
+	return out, nil
 }
 
 // sysctls adds the readable files of the trees. A device's directory may go away while it is read.

@@ -90,7 +90,7 @@ func TestSnapshotSeesEveryKindOfChangeAndItsUndoing(t *testing.T) {
 			r.Router.Sysctl("net/netfilter/nf_conntrack_tcp_be_liberal", "1")
 			return func() error { r.Router.Sysctl("net/netfilter/nf_conntrack_tcp_be_liberal", "0"); return nil }
 		}},
-		"feature": {"r1 features: generic-receive-offload: on", func(*testing.T) func() error {
+		"feature": {"r1 features: generic-receive-offload: {\"active\":true", func(*testing.T) func() error {
 			r.Router.Run("ethtool", "-K", "r1", "gro", "on")
 			return func() error { _, err := r.Router.Try("ethtool", "-K", "r1", "gro", "off"); return err }
 		}},

@@ -3,6 +3,7 @@
 package oracle
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/nft-offload/nft-offload/internal/datapath"
@@ -33,6 +34,27 @@ func TestRealFlowtable(t *testing.T) {
 
 // guestHooks are those that this guest's kernel can have on veth.
 func guestHooks() []datapath.Hook { return []datapath.Hook{datapath.HookTC, datapath.HookXDP} }
+
+// The kernel's flowtable takes a UDP flow that nobody has answered, where the rule does not ask for more. We do not: there
+// is no other direction to be learned.
+func TestUnansweredFlowOfTheFlowtableStaysTheKernels(t *testing.T) {
+	testkit.Need(t, testkit.Flowtable)
+	for _, hook := range guestHooks() {
+		t.Run(hook.String(), func(t *testing.T) {
+			b := makeBox(t, setup{hook: hook, flowtable: true, rules: "add rule inet handover forward udp dport 2001 flow add @f1\n"})
+			tup := b.tuple(nats()[0], packet.UDP, false, 1)
+			const n = 5
+			for i := range n {
+				b.one(client, packet.New(tup, []byte(fmt.Sprintf("datagram %d", i))))
+			}
+			// The first is new, the second adds the flow; the flowtable forwards the others.
+			if got := b.count(datapath.NoReply); got != n-2 {
+				t.Errorf("%d of %d packets counted as %s: %s", got, n-2, datapath.NoReply, b.reasons())
+			}
+			b.knowsNothing()
+		})
+	}
+}
 
 // What ends a flow of the kernel's flowtable ends ours within the lease. A drop rule does not: the flowtable forwards
 // the renewals past it.

@@ -109,11 +109,8 @@ func (b *box) race(all [2][]transit) {
 
 // flood sends random flows from one CPU; veth delivers on the sender's CPU, so the programs run there.
 func (b *box) flood(cpu int, all [2][]transit, end time.Time) error {
-	runtime.LockOSThread() // not unlocked: the thread keeps its affinity and ends with the goroutine
-	var set unix.CPUSet
-	set.Set(cpu)
-	if err := unix.SchedSetaffinity(0, &set); err != nil {
-		return fmt.Errorf("pin to cpu %d: %w", cpu, err)
+	if err := pin(cpu); err != nil {
+		return err
 	}
 	rnd := rand.New(rand.NewPCG(7, uint64(cpu)))
 	for time.Now().Before(end) {
@@ -122,6 +119,17 @@ func (b *box) flood(cpu int, all [2][]transit, end time.Time) error {
 		if err != nil && !errors.Is(err, unix.ENOBUFS) {
 			return err
 		}
+	}
+	return nil
+}
+
+// pin ties the calling goroutine to a CPU, for good: its thread ends with it.
+func pin(cpu int) error {
+	runtime.LockOSThread()
+	var set unix.CPUSet
+	set.Set(cpu)
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return fmt.Errorf("pin to cpu %d: %w", cpu, err)
 	}
 	return nil
 }

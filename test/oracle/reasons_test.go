@@ -3,9 +3,11 @@ package oracle
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/nft-offload/nft-offload/internal/conntrack"
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/packet"
 	"github.com/nft-offload/nft-offload/internal/testkit"
@@ -23,6 +25,8 @@ type refusal struct {
 	do func(b *box, tuples [2]packet.Tuple)
 	// fresh flows are not made ready first.
 	fresh bool
+	// carries says of a fresh flow that other packets of it may be fast all the same.
+	carries bool
 }
 
 // frame is a frame from the client with something changed.
@@ -76,7 +80,11 @@ func packetRefusals() []refusal {
 func tableRefusals() []refusal {
 	short := datapath.Config{Due: 20 * time.Millisecond, Hard: 40 * time.Millisecond}
 	return []refusal{
-		{reason: datapath.Miss, fresh: true, do: plain},
+		{reason: datapath.Miss, fresh: true, carries: true, do: plain},
+		{reason: datapath.NotReady, fresh: true, proto: packet.TCP, do: func(b *box, tuples [2]packet.Tuple) {
+			b.illiberal(tuples[client])
+			plain(b, tuples)
+		}},
 		{reason: datapath.Renewal, cfg: datapath.Config{Due: time.Nanosecond, Hard: time.Hour}, do: func(b *box, tuples [2]packet.Tuple) {
 			b.pause("a gap between packets", 20*time.Millisecond)
 			plain(b, tuples)
@@ -103,6 +111,14 @@ func tableRefusals() []refusal {
 			odd(func(s *packet.Spec) { s.Flags = packet.FIN | packet.ACK })(b, tuples)
 			plain(b, tuples)
 		}},
+		{reason: datapath.Recycled, do: func(b *box, tuples [2]packet.Tuple) {
+			b.recycleAdjacencies()
+			before := b.fast()
+			plain(b, tuples)
+			if b.fast() != before {
+				b.t.Errorf("a packet took an adjacency that is not its flow's any more: %s", b.reasons())
+			}
+		}},
 		{reason: datapath.TableFull, cfg: datapath.Config{MaxFlows: 1}, fresh: true, do: plain},
 	}
 }
@@ -120,7 +136,7 @@ func observerRefusals() []refusal {
 			rules: "table inet h {\n ct helper ftp {\n type \"ftp\" protocol tcp\n }\n chain p {\n type filter hook prerouting priority 0; policy accept\n ct helper set \"ftp\"\n }\n}\n",
 		},
 		{reason: datapath.NotAdded, fresh: true, rules: "flush chain inet handover forward\nadd rule inet handover forward ct state established accept\n", do: plain},
-		{reason: datapath.CTState, fresh: true, rules: fmt.Sprintf(mangle, "ct label set 127"), do: func(b *box, tuples [2]packet.Tuple) {
+		{reason: datapath.CTState, fresh: true, carries: true, rules: fmt.Sprintf(mangle, "ct label set 127"), do: func(b *box, tuples [2]packet.Tuple) {
 			// A flow that nobody answers stays new.
 			odd(func(s *packet.Spec) { s.Tuple.Src = netip.AddrPortFrom(s.Tuple.Src.Addr(), 7777) })(b, tuples)
 		}},
@@ -129,21 +145,52 @@ func observerRefusals() []refusal {
 			plain(b, tuples)
 		}},
 		{reason: datapath.NotLiberal, fresh: true, proto: packet.TCP, do: func(b *box, tuples [2]packet.Tuple) {
-			if err := b.ct.SetFlags(tuples[client], 0, 0x08); err != nil {
-				b.t.Fatal(err)
-			}
+			b.illiberal(tuples[client])
 			plain(b, tuples)
 		}},
 		// The server's first packet is learned while the client's side is not.
 		{reason: datapath.OneWay, fresh: true, do: func(*box, [2]packet.Tuple) {}},
 		{reason: datapath.MinPackets, cfg: datapath.Config{MinPackets: 200}, fresh: true, do: plain},
+		{reason: datapath.Learned, fresh: true, carries: true, do: plain},
+		{reason: datapath.Renewed, cfg: datapath.Config{Due: time.Nanosecond, Hard: time.Hour}, do: func(b *box, tuples [2]packet.Tuple) {
+			b.pause("a gap between packets", 20*time.Millisecond)
+			plain(b, tuples)
+		}},
+		// What the client sends is another flow to conntrack than on the wire.
+		{reason: datapath.TupleMismatch, fresh: true, rules: fmt.Sprintf(raw, "udp sport 10001 udp sport set 10900"), do: plain},
+		{reason: datapath.Contradiction, do: func(b *box, tuples [2]packet.Tuple) {
+			b.r.Router.Run("ip", "neigh", "replace", "198.51.100.2", "lladdr", "02:00:00:00:02:77", "dev", "r1", "nud", "permanent")
+			if err := b.d.Bump(); err != nil {
+				b.t.Fatal(err)
+			}
+			plain(b, tuples)
+		}},
+		// A device goes while packets are between the two hooks: its record is the first thing to go.
+		{reason: datapath.UnknownDevice, fresh: true, do: func(b *box, tuples [2]packet.Tuple) {
+			b.forget(b.r.R1)
+			plain(b, tuples)
+		}},
+		{reason: datapath.DeviceRefused, fresh: true, do: func(b *box, tuples [2]packet.Tuple) {
+			devices := b.devices()
+			devices[1].Refused = true
+			if err := b.r.Router.Do(func() error { return b.d.Apply(devices) }); err != nil {
+				b.t.Fatal(err)
+			}
+			plain(b, tuples)
+		}},
+		{reason: datapath.Held, fresh: true, do: func(b *box, tuples [2]packet.Tuple) {
+			if err := b.d.Hold(datapath.Hold{Port: tuples[client].Src.Port(), Proto: packet.UDP, Left: time.Minute}); err != nil {
+				b.t.Fatal(err)
+			}
+			plain(b, tuples)
+		}},
 	}
 }
 
-// TestEachReasonIsProducedAndCounted provokes every reason there is a way to provoke here, and checks that its
+// TestEachReasonIsProducedAndCounted provokes every reason that one box and one flow are enough for, and checks that its
 // counter moved and that no packet of it was fast.
 func TestEachReasonIsProducedAndCounted(t *testing.T) {
-	all := append(append(packetRefusals(), tableRefusals()...), observerRefusals()...)
+	all := refusals()
 	for _, hook := range []datapath.Hook{datapath.HookTC, datapath.HookXDP} {
 		for i, r := range all {
 			if r.only != 0 && r.only != hook {
@@ -155,6 +202,11 @@ func TestEachReasonIsProducedAndCounted(t *testing.T) {
 			})
 		}
 	}
+}
+
+// refusals are those of one flow that need no more than a box.
+func refusals() []refusal {
+	return slices.Concat(packetRefusals(), tableRefusals(), observerRefusals())
 }
 
 func produce(t *testing.T, hook datapath.Hook, r refusal) {
@@ -181,8 +233,16 @@ func produce(t *testing.T, hook datapath.Hook, r refusal) {
 	if b.count(r.reason) == before {
 		t.Errorf("%s was not counted: %s", r.reason, b.reasons())
 	}
-	if fast := b.fast(); r.fresh && r.reason != datapath.Miss && r.reason != datapath.CTState && fast != 0 {
+	if fast := b.fast(); r.fresh && !r.carries && fast != 0 {
 		t.Errorf("%d packets were fast in spite of %s", fast, r.reason)
+	}
+}
+
+// illiberal takes back what the daemon set on a TCP connection.
+func (b *box) illiberal(orig packet.Tuple) {
+	b.t.Helper()
+	if err := b.ct.SetFlags(orig, 0, conntrack.BeLiberal); err != nil {
+		b.t.Fatal(err)
 	}
 }
 

@@ -37,7 +37,7 @@ func suite() vm.Suite {
 				Name: "oracle", Package: module + "/test/oracle", Timeout: 4 * time.Minute,
 				Tests: []string{
 					"TestSameBytesAsKernel/(tc|xdp)/dnat.masquerade", "TestRealFlowtable$", "TestRealFlowtableChange/ruleset",
-					"TestPacketsHeld", "TestFlowThroughVLAN", "TestFlowOutOfIPsec",
+					"TestPacketsHeld", "TestFlowWithThreeTags", "TestFlowOutOfIPsec", "TestUnanswered",
 				},
 			},
 			{
