@@ -16,10 +16,10 @@ func kinds() map[string]kind {
 		"lan":   plain,
 		"wan":   plain,
 		"vlan":  vlan,
-		"vlan2": vlan,
+		"vlan2": listedByTop(vlan),
 		"qinq":  qinq,
 		"sw":    bridge,
-		"vsw":   filteringBridge,
+		"vsw":   listedByTop(filteringBridge),
 		"bond":  bond("active-backup primary %s0 miimon 20"),
 		"xor":   bond("balance-xor xmit_hash_policy layer3+4 miimon 20"),
 		"ppp":   pppoe,
@@ -31,10 +31,10 @@ func kinds() map[string]kind {
 	}
 }
 
-// plain is a veth pair, as into a container.
+// plain is a veth pair, as into a container. Other kinds stand on it, and flowtables go on listing its device.
 func plain(s *site) {
 	s.wire(s.name, s.newHost("eth0"), "eth0")
-	s.top, s.lowest = s.name, []string{s.name}
+	s.top, s.listed = s.name, []string{s.name}
 }
 
 // vlan is 802.1Q on a wire.
@@ -73,7 +73,7 @@ func (s *site) bridge(options string) {
 		port := fmt.Sprintf("%s%d", s.name, i)
 		s.wire(port, s.newHost("eth0"), "eth0")
 		s.w.router.IP(fmt.Sprintf("link set %s master %s", port, s.top))
-		s.lowest = append(s.lowest, port)
+		s.listed = append(s.listed, port)
 	}
 }
 
@@ -112,7 +112,7 @@ func bond(mode string) kind {
 		}
 		s.w.router.IP(lines(s.name, s.name))
 		h.ns.IP(lines(h.dev, "eth"))
-		s.top, s.lowest = s.name, []string{s.name}
+		s.top, s.listed = s.name, []string{s.name}
 	}
 }
 
@@ -123,4 +123,12 @@ func vrf(s *site) {
 		s.w.router.IP("link add name red type vrf table 100\nlink set red up")
 	}
 	s.w.router.IP(fmt.Sprintf("link set %s master red", s.name))
+}
+
+// listedByTop is a site whose flowtable lists the device that has the address: the bridge or the VLAN itself.
+func listedByTop(k kind) kind {
+	return func(s *site) {
+		k(s)
+		s.listed = []string{s.top}
+	}
 }

@@ -145,7 +145,7 @@ func (w *world) reasons(before engine.Status, ends ...*host) []string {
 			continue
 		}
 		for _, e := range ends {
-			if d.Name == e.site.top || slices.Contains(e.site.lowest, d.Name) {
+			if d.Name == e.site.top || slices.Contains(e.site.listed, d.Name) {
 				codes = append(codes, string(d.Reason.Code))
 			}
 		}

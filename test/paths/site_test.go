@@ -18,8 +18,10 @@ type site struct {
 	name   string
 	number int      // networks 10.NUMBER.0.0/24 and 2001:db8:NUMBER::/64
 	top    string   // the router's device that has the address
-	lowest []string // the router's devices that frames arrive on: what a flowtable has to list
+	listed []string // what flowtables list of it
+	kernel []string // and the kernel's own one, where that must be another device
 	only4  bool     // the path carries no IPv6
+	ppp    bool     // PPP gives the addresses
 	hosts  []*host
 }
 
@@ -56,8 +58,11 @@ func (s *site) wire(routerDev string, h *host, hostDev string) {
 	h.ns.IP(fmt.Sprintf("link set %s up", hostDev))
 }
 
-// address gives router and hosts what they need to talk; devices that did it themselves (PPP) are left alone.
+// address gives router and hosts what they need to talk.
 func (s *site) address() {
+	if s.ppp {
+		return
+	}
 	families := []bool{false, true}
 	if s.only4 {
 		families = families[:1]

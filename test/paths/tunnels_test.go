@@ -32,7 +32,7 @@ func ipip(s *site) {
 	s.top, s.hosts[0].dev, s.only4 = s.name+"t", "tun", true
 	s.w.router.IP(fmt.Sprintf("link add name %s type ipip local %s remote %s ttl 64", s.top, router, peer))
 	s.hosts[0].ns.IP(fmt.Sprintf("link add name tun type ipip local %s remote %s ttl 64", peer, router))
-	s.lowest = append(s.lowest, s.top)
+	s.listed = []string{s.top}
 }
 
 // wireguard is a WireGuard tunnel.
@@ -64,7 +64,7 @@ func wireguard(s *site) {
 		e.ns.Run("wg", "set", e.dev, "listen-port", "51820", "private-key", e.file,
 			"peer", other.public, "endpoint", other.at.String()+":51820", "allowed-ips", "0.0.0.0/0,::/0")
 	}
-	s.lowest = append(s.lowest, s.top)
+	s.listed = []string{s.top}
 }
 
 // esp is a plain wire on which TCP and UDP are inside an IPsec tunnel.
@@ -94,7 +94,9 @@ func esp(s *site) {
 // pppoe is a PPPoE session in which the router is the client, as at home.
 func pppoe(s *site) {
 	plain(s)
-	s.top, s.hosts[0].dev = s.name+"oe", "ppp0"
+	s.top, s.hosts[0].dev, s.ppp = s.name+"oe", "ppp0", true
+	// The kernel's flowtable sees PPPoE packets on the device below only.
+	s.listed, s.kernel = []string{s.top}, []string{s.name}
 	s.dial(s.name)
 }
 

@@ -56,11 +56,16 @@ func newWorld(t *testing.T, f form, names ...string) *world {
 	return w
 }
 
-// lowest are all devices that frames arrive on.
-func (w *world) lowest() []string {
+// listed are the devices that the world's flowtable lists.
+func (w *world) listed() []string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(w.sites)) {
-		all = append(all, w.sites[name].lowest...)
+		s := w.sites[name]
+		if w.form == flowtable && s.kernel != nil {
+			all = append(all, s.kernel...)
+			continue
+		}
+		all = append(all, s.listed...)
 	}
 	return all
 }
@@ -95,7 +100,7 @@ table inet nat {
 		oifname "wan" meta nfproto ipv4 masquerade
 	}
 }
-`, strings.Join(w.lowest(), ", "))
+`, strings.Join(w.listed(), ", "))
 }
 
 // run loads the ruleset in the world's form and starts the program.
