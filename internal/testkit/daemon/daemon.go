@@ -27,10 +27,10 @@ import (
 // BinaryEnv names a program to use in place of one built from this tree, for machines without a Go toolchain (VMs).
 const BinaryEnv = "NFT_OFFLOAD_BIN"
 
-// Limits of what a daemon may take. An emulated machine needs half a minute to verify programs and attach them to twenty
-// devices.
+// Limits of what a daemon may take. An emulated machine needs ten seconds and more to verify the
+// programs, and much more when it does not have the host to itself.
 const (
-	startLimit = time.Minute
+	startLimit = 2 * time.Minute
 	stopLimit  = time.Minute
 	callLimit  = 30 * time.Second
 )
