@@ -174,7 +174,7 @@ func (w *world) awaitReady(t *testing.T, all []*traffic) {
 		for _, f := range all {
 			if _, ready, _ := f.ours(flows); ready < 2 {
 				w.exchange(t, all, warm)
-				return fmt.Errorf("%s is not ready in both directions: %+v", f.name, flows)
+				return fmt.Errorf("%s is not ready in both directions", f.name)
 			}
 		}
 		return nil
@@ -192,7 +192,7 @@ func (w *world) counters() string {
 		fmt.Fprintf(&b, ", %s %d", r.Code, r.Packets)
 	}
 	for _, d := range s.Devices {
-		if !d.Reason.OK() {
+		if d.Hook == engine.Off {
 			fmt.Fprintf(&b, "; %s: %s", d.Name, d.Reason)
 		}
 	}

@@ -5,6 +5,7 @@ package paths
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -72,7 +73,7 @@ func esp(s *site) {
 	plain(s)
 	router, peer := s.prefix(gateway, false).Addr(), s.hosts[0].addr(false)
 	const algorithm = "aead rfc4106(gcm(aes)) 0x0102030405060708090a0b0c0d0e0f1011121314 128"
-	states := fmt.Sprintf("xfrm state add src %s dst %s proto esp spi 0x100 %s mode tunnel\nxfrm state add src %s dst %s proto esp spi 0x101 %s mode tunnel\n",
+	states := fmt.Sprintf("xfrm state add src %s dst %s proto esp spi 0x100 %s mode tunnel flag af-unspec\nxfrm state add src %s dst %s proto esp spi 0x101 %s mode tunnel flag af-unspec\n",
 		peer, router, algorithm, router, peer, algorithm)
 	up := fmt.Sprintf(" tmpl src %s dst %s proto esp mode tunnel\n", peer, router)
 	down := fmt.Sprintf(" tmpl src %s dst %s proto esp mode tunnel\n", router, peer)
@@ -91,31 +92,47 @@ func esp(s *site) {
 	s.hosts[0].ns.IP(hosts)
 }
 
-// pppoe is a PPPoE session in which the router is the client, as at home.
+// pppoe is a PPPoE session of the router with the site's host.
 func pppoe(s *site) {
 	plain(s)
 	s.top, s.hosts[0].dev, s.ppp = s.name+"oe", "ppp0", true
 	// The kernel's flowtable sees PPPoE packets on the device below only.
 	s.listed, s.kernel = []string{s.top}, []string{s.name}
-	s.dial(s.name)
+	s.session(s.name, "eth0")
 }
 
-// dial starts a session on one of the router's devices and the host's eth0.
-func (s *site) dial(on string) {
+// session starts PPP at both ends of a wire, as a PPPoE session that needs no discovery: the kernel forwards at either end.
+func (s *site) session(routerDev, hostDev string) {
 	t, h := s.w.t, s.hosts[0]
-	options := filepath.Join(t.TempDir(), "options")
-	const both = "noauth\nmtu 1492\nmru 1492\nlcp-echo-interval 0\nnoaccomp\nnopcomp\nnovj\nnobsdcomp\nnodeflate\nnoccp\n"
-	if err := os.WriteFile(options, []byte(both+"+ipv6\n"), 0o600); err != nil {
-		t.Fatal(err)
+	router, peer := s.prefix(gateway, false).Addr(), h.addr(false)
+	dial := func(ns *testkit.NS, on, name, theirs string, local, remote netip.Addr) {
+		spawn(t, ns, "pppd", "plugin", "rp-pppoe.so", on, "rp_pppoe_sess", "7:"+theirs, "ifname", name, fmt.Sprintf("%s:%s", local, remote),
+			"noauth", "nodetach", "mtu", "1492", "mru", "1492", "+ipv6", "noaccomp", "nopcomp", "novj", "nobsdcomp", "nodeflate", "noccp")
 	}
-	spawn(t, h.ns, "pppoe-server", "-I", "eth0", "-L", h.addr(false).String(), "-R", s.prefix(gateway, false).Addr().String(),
-		"-N", "1", "-O", options, "-F")
-	spawn(t, s.w.router, "pppd", "plugin", "rp-pppoe.so", on, "ifname", s.top, "file", options, "nodetach", "noipdefault", "user", "x", "password", "y")
+	dial(h.ns, hostDev, h.dev, mac(t, s.w.router, routerDev), peer, router)
+	dial(s.w.router, routerDev, s.top, mac(t, h.ns, hostDev), router, peer)
 	for ns, dev := range map[*testkit.NS]string{s.w.router: s.top, h.ns: h.dev} {
 		testkit.MustAwait(t, time.Minute, func() error { return hasIPv4(ns, dev) })
 	}
 	s.w.router.IP(fmt.Sprintf("address add %s dev %s nodad", s.prefix(gateway, true), s.top))
 	h.ns.IP(fmt.Sprintf("address add %s dev %s nodad\nroute add 0.0.0.0/0 dev %s\nroute add ::/0 dev %s", s.prefix(h.last, true), h.dev, h.dev, h.dev))
+}
+
+// mac returns the Ethernet address of a device.
+func mac(t testing.TB, ns *testkit.NS, dev string) string {
+	t.Helper()
+	var address string
+	err := ns.Do(func() error {
+		i, err := net.InterfaceByName(dev)
+		if err == nil {
+			address = i.HardwareAddr.String()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
 }
 
 // hasIPv4 reports nil when PPP has given the device its address.
