@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,7 +40,7 @@ func ipip(s *site) {
 // wireguard is a WireGuard tunnel.
 func wireguard(s *site) {
 	router, peer := s.underlay()
-	s.top, s.hosts[0].dev = s.name+"t", "wg0"
+	s.top, s.hosts[0].dev, s.loose = s.name+"t", "wg0", true
 	type end struct {
 		ns        *testkit.NS
 		dev, file string
@@ -135,24 +136,25 @@ func mac(t testing.TB, ns *testkit.NS, dev string) string {
 	return address
 }
 
-// hasIPv4 reports nil when PPP has given the device its address.
+// hasIPv4 reports nil when PPP has given the device its address and switched it on.
 func hasIPv4(ns *testkit.NS, dev string) error {
 	out, err := ns.Try("ip", "-j", "-4", "address", "show", "dev", dev)
 	if err != nil {
 		return err
 	}
 	var links []struct {
-		Addresses []any `json:"addr_info"`
+		Flags     []string `json:"flags"`
+		Addresses []any    `json:"addr_info"`
 	}
 	if err := json.Unmarshal([]byte(out), &links); err != nil {
 		return fmt.Errorf("read addresses of %s: %w", dev, err)
 	}
 	for _, l := range links {
-		if len(l.Addresses) > 0 {
+		if len(l.Addresses) > 0 && slices.Contains(l.Flags, "UP") {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s has no address", dev)
+	return fmt.Errorf("%s is not up with an address", dev)
 }
 
 // spawn starts a program that runs until the test ends, with everything it starts itself.
