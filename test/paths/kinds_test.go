@@ -4,6 +4,7 @@ package paths
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 )
 
@@ -28,6 +29,8 @@ func kinds() map[string]kind {
 		"esp":   esp,
 		"vrfa":  vrf,
 		"vrfb":  vrf,
+		"roam":  roaming,
+		"multi": twoUplinks,
 	}
 }
 
@@ -131,4 +134,57 @@ func listedByTop(k kind) kind {
 		k(s)
 		s.listed = []string{s.top}
 	}
+}
+
+// roaming is a bridge with one host that may be at either port, as a station is at either of two access points. Nothing
+// but its packets says where.
+func roaming(s *site) {
+	s.top = s.name
+	s.w.router.IP(fmt.Sprintf("link add name %s type bridge forward_delay 0 stp_state 0 mcast_snooping 0\nlink set %s up", s.top, s.top))
+	h := s.newHost("station")
+	h.ns.IP("link add name station type bond mode active-backup")
+	for i := range 2 {
+		port := fmt.Sprintf("%s%d", s.name, i)
+		s.wire(port, h, fmt.Sprintf("eth%d", i))
+		s.w.router.IP(fmt.Sprintf("link set %s master %s", port, s.top))
+		h.ns.IP(fmt.Sprintf("link set eth%d down\nlink set eth%d master station\nlink set eth%d up", i, i, i))
+		s.listed = append(s.listed, port)
+	}
+	h.ns.IP("link set station up\nlink set station type bond active_slave eth0")
+}
+
+// moves makes the host of a roaming site go to a port.
+func (h *host) moves(port int) {
+	h.ns.IP(fmt.Sprintf("link set station type bond active_slave eth%d", port))
+}
+
+// twoUplinks is a host that the router reaches by two wires, with addresses of its own behind both: policy routing
+// chooses. Table 101 has the first wire, table 102 the second.
+func twoUplinks(s *site) {
+	plain(s)
+	h := s.hosts[0]
+	s.wire(s.name+"2", h, "eth1")
+	s.listed = append(s.listed, s.name+"2")
+	second := &site{w: s.w, number: s.number + 100}
+	for _, six := range []bool{false, true} {
+		own := behindUplinks(six)
+		s.w.router.IP(fmt.Sprintf("address add %s dev %s2%s\nroute add %s via %s table 101 onlink dev %s\nroute add %s via %s table 102 dev %s2",
+			second.prefix(gateway, six), s.name, nodad(six), own, h.addr(six), s.name, own, second.prefix(2, six).Addr(), s.name))
+		h.ns.IP(fmt.Sprintf("address add %s dev eth1%s\naddress add %s dev lo%s", second.prefix(2, six), nodad(six), own, nodad(six)))
+	}
+}
+
+// behindUplinks is the host's own address.
+func behindUplinks(six bool) netip.Addr {
+	if six {
+		return netip.MustParseAddr("2001:db8:ffff::1")
+	}
+	return netip.MustParseAddr("198.18.0.1")
+}
+
+func nodad(six bool) string {
+	if six {
+		return " nodad"
+	}
+	return ""
 }

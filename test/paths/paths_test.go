@@ -49,26 +49,49 @@ func paths() []path {
 		{feature: "VLAN-filtering bridge, tagged port", from: "vsw/1", to: "wan"},
 		{feature: "bond, active-backup", from: "bond", to: "wan"},
 		{feature: "bond, balance-xor", from: "lan", to: "xor"},
-		{feature: "PPPoE in", from: "ppp", to: "wan"},
-		{feature: "PPPoE out", from: "lan", to: "ppp"},
-		{feature: "bridge in, PPPoE out", from: "sw", to: "ppp"},
+		{feature: "PPPoE in", from: "ppp", to: "wan", kernel: "kernel flowtable"},
+		{feature: "PPPoE out", from: "lan", to: "ppp", kernel: "kernel flowtable"},
+		{feature: "bridge in, PPPoE out", from: "sw", to: "ppp", kernel: "kernel flowtable"},
 		{feature: "IPIP in", from: "ipip", to: "wan"},
 		{feature: "IPIP out", from: "lan", to: "ipip"},
 		{feature: "WireGuard in", from: "wg", to: "wan"},
 		{feature: "WireGuard out", from: "lan", to: "wg"},
-		{feature: "IPsec (ESP) in", from: "esp", to: "wan", lowered: "slow: ipsec", kernel: "slow: ipsec"},
-		{feature: "IPsec (ESP) out", from: "lan", to: "esp", lowered: "slow: ipsec", kernel: "slow: ipsec"},
+		{feature: "IPsec (ESP) in", from: "esp", to: "wan", lowered: "slow: ipsec", kernel: "kernel flowtable"},
+		{feature: "IPsec (ESP) out", from: "lan", to: "esp", lowered: "slow: ipsec", kernel: "kernel flowtable"},
 		{feature: "within a VRF", from: "vrfa", to: "vrfb"},
 	}
 }
 
-func TestPathsLowered(t *testing.T)               { testPaths(t, lowered) }
-func TestPathsOnTheKernelsFlowtable(t *testing.T) { testPaths(t, flowtable) }
-
-// testPaths sends TCP and UDP in both families along every path and finds out who forwarded them.
-func testPaths(t *testing.T, f form) {
-	var names []string
+// TestPathsLowered sends TCP and UDP in both families along every path and finds out who forwarded them, lets things happen
+// to running flows, and kills the daemon at last.
+func TestPathsLowered(t *testing.T) {
+	w := newWorld(t, lowered, append(sitesOf(paths()), "roam", "multi")...)
+	w.run()
 	for _, p := range paths() {
+		t.Run(p.feature, func(t *testing.T) { w.prove(t, p) })
+	}
+	for _, e := range events() {
+		t.Run(e.feature, func(t *testing.T) {
+			e.run(t, w)
+			testkit.Proved(t, testkit.Feature{Section: "Changes under traffic, with `load --lower`", Name: e.feature, Result: e.result})
+		})
+	}
+	t.Run("without a daemon", func(t *testing.T) { without(t, w) })
+}
+
+// TestPathsOnTheKernelsFlowtable does the same where the kernel's own flowtable is below.
+func TestPathsOnTheKernelsFlowtable(t *testing.T) {
+	w := newWorld(t, flowtable, sitesOf(paths())...)
+	w.run()
+	for _, p := range paths() {
+		t.Run(p.feature, func(t *testing.T) { w.prove(t, p) })
+	}
+}
+
+// sitesOf are the sites that paths lead through, each once.
+func sitesOf(paths []path) []string {
+	var names []string
+	for _, p := range paths {
 		for _, end := range []string{p.from, p.to} {
 			site, _, _ := strings.Cut(end, "/")
 			if !slices.Contains(names, site) {
@@ -76,11 +99,7 @@ func testPaths(t *testing.T, f form) {
 			}
 		}
 	}
-	w := newWorld(t, f, names...)
-	w.run()
-	for _, p := range paths() {
-		t.Run(p.feature, func(t *testing.T) { w.prove(t, p) })
-	}
+	return names
 }
 
 func (w *world) prove(t *testing.T, p path) {

@@ -72,7 +72,7 @@ func (s *site) address() {
 		var b strings.Builder
 		fmt.Fprintf(&b, "link set %s up\n", dev)
 		for _, six := range families {
-			fmt.Fprintf(&b, "address add %s dev %s%s\n", s.prefix(last, six), dev, map[bool]string{true: " nodad"}[six])
+			fmt.Fprintf(&b, "address add %s dev %s%s\n", s.prefix(last, six), dev, nodad(six))
 		}
 		return b.String()
 	}

@@ -97,6 +97,7 @@ func esp(s *site) {
 func pppoe(s *site) {
 	plain(s)
 	s.top, s.hosts[0].dev, s.ppp = s.name+"oe", "ppp0", true
+	s.loose = true
 	// The kernel's flowtable sees PPPoE packets on the device below only.
 	s.listed, s.kernel = []string{s.top}, []string{s.name}
 	s.session(s.name, "eth0")

@@ -100,7 +100,7 @@ table inet nat {
 		oifname "wan" meta nfproto ipv4 masquerade
 	}
 }
-`, strings.Join(w.listed(), ", "))
+`, `"`+strings.Join(w.listed(), `", "`)+`"`)
 }
 
 // run loads the ruleset in the world's form and starts the program.
