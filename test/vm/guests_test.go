@@ -3,6 +3,8 @@ package vm_test
 import (
 	"cmp"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -35,7 +37,7 @@ func TestGuests(t *testing.T) {
 	if len(kernels) == 0 || len(s.Groups) == 0 {
 		t.Fatalf("nothing to run with %s=%q %s=%q", onlyKernel, os.Getenv(onlyKernel), onlyGroup, os.Getenv(onlyGroup))
 	}
-	s.Env = map[string]string{daemon.BinaryEnv: daemon.Binary(t)}
+	s.Env = map[string]string{daemon.BinaryEnv: program(t)}
 	p := s.Build(t)
 	var proofs []vm.Proof
 	for _, k := range kernels {
@@ -50,4 +52,14 @@ func TestGuests(t *testing.T) {
 	if !smaller && !t.Failed() {
 		t.Run("matrix", func(t *testing.T) { compareMatrix(t, proofs) })
 	}
+}
+
+// program builds the program in a place of its own: no other test may replace the file while a guest reads it.
+func program(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "nft-offload")
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", path, module+"/cmd/nft-offload").CombinedOutput(); err != nil {
+		t.Fatalf("build nft-offload: %v: %s", err, out)
+	}
+	return path
 }

@@ -15,7 +15,7 @@ const module = "github.com/nft-offload/nft-offload"
 func suite() vm.Suite {
 	return vm.Suite{
 		// kfuncs of a module are only there when it is loaded; other modules load by themselves.
-		Modules: []string{"nf_conntrack", "nf_flow_table", "nft_flow_offload", "veth", "nfnetlink_queue", "nft_queue"},
+		Modules: []string{"nf_conntrack", "nf_flow_table", "nft_flow_offload", "veth", "nfnetlink_queue", "nft_queue", "ppp_generic", "pppox", "pppoe", "ppp_async", "ppp_synctty"},
 		Groups: []vm.Group{
 			{Name: "smoke", Script: flowtable},
 			{
@@ -49,7 +49,13 @@ func suite() vm.Suite {
 				Name: "shaping", Package: module + "/test/shaping", Timeout: 6 * time.Minute,
 				Tests: []string{"OnAStockKernel"},
 			},
+			{
+				// Every path a router may have, and the kernel's own flowtable under everything that happens to it.
+				Name: "paths", Package: module + "/test/paths", Timeout: 6 * time.Minute,
+			},
 		},
+		// What Debian's ppp, pppoe and wireguard-tools need; a guest has the host's files, too.
+		Packages: []string{"libdbus-1-3", "libpcap0.8", "libssl3", "ppp", "pppoe", "wireguard-tools"},
 	}
 }
 

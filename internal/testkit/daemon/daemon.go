@@ -27,11 +27,12 @@ import (
 // BinaryEnv names a program to use in place of one built from this tree, for machines without a Go toolchain (VMs).
 const BinaryEnv = "NFT_OFFLOAD_BIN"
 
-// Limits of what a daemon may take.
+// Limits of what a daemon may take. An emulated machine needs ten seconds and more to verify the
+// programs, and much more when it does not have the host to itself.
 const (
-	startLimit = 20 * time.Second
-	stopLimit  = 15 * time.Second
-	callLimit  = 10 * time.Second
+	startLimit = 2 * time.Minute
+	stopLimit  = time.Minute
+	callLimit  = 30 * time.Second
 )
 
 // Daemon is one running `nft-offload run`.

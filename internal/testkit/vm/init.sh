@@ -25,6 +25,8 @@ $bb mount -t sysfs sysfs /root/sys
 $bb mount -t bpf bpf /root/sys/fs/bpf
 $bb mount -t tracefs tracefs /root/sys/kernel/tracing
 $bb mount -t devtmpfs dev /root/dev
+$bb mkdir -p /root/dev/pts
+$bb mount -t devpts devpts /root/dev/pts
 $bb mount -t tmpfs tmpfs /root/run
 # Not chroot: the kernel's own modprobe calls start at the root of PID 1's mount namespace.
 exec $bb switch_root /root /bin/sh /vm-job/run.sh

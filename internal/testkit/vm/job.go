@@ -74,7 +74,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 		fmt.Fprintf(&b, "export %s=%s\n", k, quote(env[k]))
 	}
 	for _, tree := range j.Trees {
-		fmt.Fprintf(&b, "tar -C %s -c . | tar -C / -x --skip-old-files --keep-directory-symlink --no-overwrite-dir\n", quote(tree))
+		fmt.Fprintf(&b, "tar -C %s -c . | tar -C / -x --skip-old-files --keep-directory-symlink\n", quote(tree))
 	}
 	b.WriteString("ip link set lo up\n")
 	// nf_conntrack first and always: its kfuncs are found when a program loads, not when it runs.

@@ -20,6 +20,7 @@ import (
 type Result struct {
 	Release  string          // the guest's kernel, as `uname -r` prints it
 	Commands []CommandResult // one for each command of the job, in order
+	Prepared string          // what the preparation said before the first command; it says nothing when all is well
 	Console  string          // the kernel's messages of level warning and above
 	Elapsed  time.Duration   // from QEMU's start to its end, of host time
 }
@@ -85,7 +86,7 @@ func boot(ctx context.Context, img *Image, job Job, dir string) (*Result, error)
 	begun := time.Now()
 	rd := &reader{job: job}
 	runErr := qemu(ctx, img, initrd, share, console, job, rd.read)
-	res := &Result{Release: img.Release, Commands: rd.results, Elapsed: time.Since(begun)}
+	res := &Result{Release: img.Release, Commands: rd.results, Prepared: strings.TrimSpace(rd.before.String()), Elapsed: time.Since(begun)}
 	messages, err := os.ReadFile(console)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return res, err
@@ -98,7 +99,7 @@ func boot(ctx context.Context, img *Image, job Job, dir string) (*Result, error)
 		runErr = errors.New("the guest ended before its job did")
 	}
 	if runErr != nil {
-		return res, fmt.Errorf("%w\n%s\nlast messages of the kernel:\n%s", runErr, strings.TrimSpace(rd.before.String()), tail(res.Console, 40))
+		return res, fmt.Errorf("%w\n%s\nlast messages of the kernel:\n%s", runErr, res.Prepared, tail(res.Console, 40))
 	}
 	return res, nil
 }

@@ -88,6 +88,9 @@ func (p *Program) On(t *testing.T, k Kernel) Ran {
 		return Ran{}
 	}
 	t.Logf("kernel %s: up and off again in %.1fs", res.Release, res.Elapsed.Seconds())
+	if res.Prepared != "" {
+		t.Errorf("the guest's preparation said:\n%s", res.Prepared)
+	}
 	if c := res.Complaints(); len(c) > 0 {
 		t.Errorf("kernel %s complained:\n%s\nits last messages:\n%s\nall output: %s", res.Release, strings.Join(c, "\n"), tail(res.Console, 60), log.Name())
 	}
