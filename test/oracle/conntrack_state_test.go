@@ -239,7 +239,10 @@ func (b *box) atOnce(ports [2]*testkit.Port, frame []byte) {
 				return
 			}
 			ready.Add(1)
-			for end := time.Now().Add(deadline); ready.Load() < 2 && time.Now().Before(end); {
+			for end := time.Now().Add(deadline); ready.Load() < 2; {
+				if time.Now().After(end) {
+					break
+				}
 			}
 			errs[cpu] = ports[cpu].Send(frame)
 		})

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -187,7 +188,7 @@ func (b *bed) talkOn(rounds uint64, hushed ...string) {
 	b.t.Helper()
 	want := map[talk]uint64{}
 	for _, c := range b.talks {
-		if kind, _, _ := strings.Cut(c.label(), "-"); c.lost() == nil && !contains(hushed, kind) {
+		if kind, _, _ := strings.Cut(c.label(), "-"); c.lost() == nil && !slices.Contains(hushed, kind) {
 			want[c] = c.rounds() + rounds
 		}
 	}
@@ -209,15 +210,6 @@ func (b *bed) talkOn(rounds uint64, hushed ...string) {
 	}
 }
 
-func contains(list []string, s string) bool {
-	for _, e := range list {
-		if e == s {
-			return true
-		}
-	}
-	return false
-}
-
 // carriedLimit is how long a connection may take to become fast once it talks: entries of both directions, a change of
 // generation, TCP's flags, and the daemon's reading of the machine before all that.
 const carriedLimit = 15 * time.Second
@@ -231,7 +223,7 @@ func (b *bed) carried(hushed ...string) {
 	}
 	want := 0
 	for _, c := range b.talks {
-		if kind, _, _ := strings.Cut(c.label(), "-"); c.lost() == nil && !contains(hushed, kind) {
+		if kind, _, _ := strings.Cut(c.label(), "-"); c.lost() == nil && !slices.Contains(hushed, kind) {
 			want += 2
 		}
 	}

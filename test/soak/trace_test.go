@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"testing"
 	"unsafe"
@@ -242,10 +243,8 @@ func callOf(tid int) (systemCall, bool, error) {
 }
 
 func (f callFilter) counts(c systemCall, bpfCalls *int) bool {
-	for _, n := range f.Numbers {
-		if c.number == n {
-			return true
-		}
+	if slices.Contains(f.Numbers, c.number) {
+		return true
 	}
 	if f.BPF == 0 || c.number != unix.SYS_BPF {
 		return false
