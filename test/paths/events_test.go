@@ -23,7 +23,7 @@ const obeyed = "followed at once; within the lease without a daemon"
 func events() []event {
 	return []event{
 		{"bridge: flood to an unknown destination", "slow: copied, then fast (tc)", flood},
-		{"bridge: port blocked by STP", obeyed, blocked},
+		{"bridge: port stops forwarding (STP state)", obeyed, blocked},
 		{"bridge: MAC moves to another port (roaming)", obeyed, roams},
 		{"bond: failover", "followed", failover},
 		{"policy routing: switch to another uplink", obeyed, switchOver},
@@ -74,19 +74,25 @@ func flood(t *testing.T, w *world) {
 	}
 }
 
-// blocked: a port that STP blocks gets nothing more, as from the kernel's own bridge.
+// blocked: a port that does not forward gets nothing more, as from the kernel's own bridge.
 func blocked(t *testing.T, w *world) {
 	from, to := w.host("lan"), w.host("sw/1")
 	l := w.start(t, from, to, to.port6(6002), true)
-	took := l.stops(t, withDaemon, func() { w.portState(1, "4") })
+	took := l.stops(t, withDaemon, func() { w.portState(1, portDisabled) })
 	if took > withDaemon {
 		t.Errorf("packets went through the blocked port for %v: %s", took, w.counters())
 	}
-	w.portState(1, "3")
+	w.portState(1, portForwarding)
 	l.awaitFast(t)
 }
 
-// portState sets the STP state of a port of the bridge: 3 is forwarding, 4 is blocking.
+// STP states of a bridge's port. Without STP on the bridge the kernel turns the others, such as "blocking", into
+// "forwarding" at once (br_port_state_selection of net/bridge/br_stp.c); frames stop at a disabled port just the same.
+const (
+	portDisabled   = "0"
+	portForwarding = "3"
+)
+
 func (w *world) portState(port int, state string) {
 	w.router.Run("bridge", "link", "set", "dev", w.sites["sw"].listed[port], "state", state)
 }
@@ -157,10 +163,10 @@ func without(t *testing.T, w *world) {
 	if gap := moving.interruption(t, withoutDaemon+time.Second, func() { station.moves(1) }); gap > withoutDaemon {
 		t.Errorf("nothing came back for %v after the station had moved", gap)
 	}
-	if took := stopping.stops(t, withoutDaemon, func() { w.portState(1, "4") }); took > withoutDaemon {
+	if took := stopping.stops(t, withoutDaemon, func() { w.portState(1, portDisabled) }); took > withoutDaemon {
 		t.Errorf("packets went through the blocked port for %v", took)
 	}
-	w.portState(1, "3")
+	w.portState(1, portForwarding)
 	moving.end(t)
 }
 

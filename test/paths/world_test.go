@@ -44,7 +44,10 @@ type world struct {
 // newWorld builds the sites, all of one router, without a ruleset.
 func newWorld(t *testing.T, f form, names ...string) *world {
 	t.Helper()
-	testkit.Need(t, testkit.Netns, testkit.BPF, testkit.NFT, testkit.Tc, testkit.Flowtable)
+	testkit.Need(t, testkit.Netns, testkit.BPF, testkit.NFT, testkit.Tc)
+	if f == flowtable {
+		testkit.Need(t, testkit.Flowtable)
+	}
 	w := &world{t: t, form: f, router: testkit.NewHost(t, "router"), sites: map[string]*site{}}
 	w.router.Forward()
 	for i, name := range names {
