@@ -154,6 +154,7 @@ type nfoKey6 struct {
 type nfoLocal struct {
 	_       structs.HostLayout
 	Skb     uint64
+	Noted   uint64
 	Jiffies uint64
 	Ns      uint64
 	Clone   uint64

@@ -221,7 +221,8 @@ struct {
 
 /* What a CPU keeps between programs. */
 struct local {
-	__u64 skb; /* see note_slot */
+	__u64 skb;   /* see note_slot */
+	__u64 noted; /* the sk_buff of the last note */
 	__u64 jiffies, ns;
 	__u64 clone;   /* where the bytes are of the last clone that left by a bridge port */
 	__u32 refused; /* ticks: the last sample in the map refused */

@@ -9,18 +9,23 @@
 #include "family.h"
 #include "link.h"
 
+static __always_inline struct note *note_of(__u64 address)
+{
+	__u32 i = (address >> 8) % NOTES; /* sk_buffs are 256 bytes apart in their slab */
+
+	return bpf_map_lookup_elem(&notes, &i);
+}
+
 /* The verifier lets a pointer be stored but not computed with: through a map it comes back as a number. */
 static __always_inline struct note *note_slot(struct __sk_buff *skb)
 {
-	__u32 zero = 0, i;
+	__u32 zero = 0;
 	struct local *l = bpf_map_lookup_elem(&locals, &zero);
 
 	if (!l)
 		return 0;
 	*(volatile __u64 *)&l->skb = (__u64)(long)skb;
-	i = (*(volatile __u64 *)&l->skb >> 8) %
-	    NOTES; /* sk_buffs are 256 bytes apart in their slab */
-	return bpf_map_lookup_elem(&notes, &i);
+	return note_of(*(volatile __u64 *)&l->skb);
 }
 
 static __always_inline void note_clear(struct __sk_buff *skb)
@@ -34,6 +39,11 @@ static __always_inline void note_clear(struct __sk_buff *skb)
 static __always_inline void note_common(struct note *n, struct __sk_buff *skb, const struct pkt *p,
 					const void *frame, __u32 hit)
 {
+	__u32 zero = 0;
+	struct local *l = bpf_map_lookup_elem(&locals, &zero);
+
+	if (l)
+		l->noted = l->skb; /* note_slot has put it there */
 	n->tags = p->tags;
 	n->time = now_ns();
 	n->ifindex = skb->ifindex;

@@ -8,8 +8,10 @@
 #include "flood.h"
 #include "learn.h"
 
+#define NOTE_AGE 100000000ULL /* ns: what is older was held somewhere, or is about another packet */
+
 /* The packet that leaves, parsed into s->p and s->post. */
-static __always_inline int leaving(struct scratch *s, struct __sk_buff *skb)
+static __noinline int leaving(struct scratch *s, struct __sk_buff *skb)
 {
 	struct frame f = { .ctx = skb };
 	struct key4 k4 = {};
@@ -285,30 +287,69 @@ static __always_inline int teach(struct scratch *s, struct __sk_buff *skb, struc
 }
 
 /*
+ * A packet without a note of its own may be the one that this CPU has noted last: an IPv6 packet without the room for
+ * the header of its next device (a tunnel, a VLAN in a VLAN) leaves the stack as a copy (skb_expand_head of
+ * net/core/skbuff.c, in ip6_finish_output2; IPv4 makes room in place before, in ip_forward). The clones of a flood look
+ * the same, and so does what `dup` sends; those share their bytes or have no conntrack entry.
+ */
+static __always_inline struct note *moved(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct local *l;
+
+	if (skb->protocol != bpf_htons(ETH_P_IPV6) || !(skb_nfct(skb) & ~NFCT_INFOMASK) ||
+	    shared_bytes(skb))
+		return 0;
+	l = bpf_map_lookup_elem(&locals, &zero);
+	return l ? note_of(l->noted) : 0;
+}
+
+/*
+ * The note about this packet, or 0. Addresses of sk_buffs are used again at once: a clone may have that of a packet
+ * that was noted and then dropped, or has left. So a packet that may be a clone, or has moved, must look like the noted
+ * one before anything else is believed.
+ */
+static __always_inline struct note *note_about(struct scratch *s, struct __sk_buff *skb)
+{
+	struct note *n = note_slot(skb);
+
+	if (n && n->skb == (__u64)(long)skb) {
+		if (!floods || !shared_bytes(skb))
+			return n;
+	} else {
+		n = moved(skb);
+	}
+	if (n && !n->used && since(now_ns(), n->time) <= NOTE_AGE && !leaving(s, skb) &&
+	    !altered(s, n))
+		return n;
+	if (floods)
+		see_clone(skb);
+	return 0;
+}
+
+/*
  * The reason to count, or 0 for packets that are nobody's business (no note: locally made, or came another way). What
  * is cheap and refuses most comes first: new connections must not pay for a fast path they may never need.
  */
 static __always_inline int observe(struct __sk_buff *skb)
 {
-	struct note *n = note_slot(skb);
 	struct device *in, *out, *listed;
 	struct settings *ctl;
 	struct scratch *s;
+	struct note *n;
 	__u32 zero = 0;
 	__u64 address;
 	int r;
 
-	if (!n || n->skb != (__u64)(long)skb) {
-		if (floods)
-			see_clone(skb);
-		return 0;
-	}
 	s = bpf_map_lookup_elem(&scratch, &zero);
 	ctl = bpf_map_lookup_elem(&control, &zero);
 	if (!s || !ctl)
 		return 0;
+	n = note_about(s, skb);
+	if (!n)
+		return 0;
 	s->refused.in = 0;
-	if (since(now_ns(), n->time) > 100000000ULL)
+	if (since(now_ns(), n->time) > NOTE_AGE)
 		return R_NOTE_OLD; /* held somewhere: NFQUEUE, a qdisc of a stacked device */
 	r = packets_ct(s, skb, &address);
 	if (r)
