@@ -19,6 +19,10 @@ func suite() vm.Suite {
 		Groups: []vm.Group{
 			{Name: "smoke", Script: flowtable},
 			{
+				Name: "programs", Package: module + "/internal/datapath", Timeout: time.Minute,
+				Tests: []string{"TestProgramsAreEasyToVerify"},
+			},
+			{
 				// The program as a user has it, on the kernel's own flowtable.
 				Name: "router example", Package: module + "/test/flows", Timeout: 4 * time.Minute,
 				Tests: []string{"TestRouterExampleOnARealFlowtable", "TestFlushAndHoldOnARealFlowtable"},

@@ -61,14 +61,20 @@ static __always_inline struct F(flow) *
 	return peer;
 }
 
-__attribute__((noinline)) int F(learn)(struct scratch *s, struct note *n)
+/*
+ * A global function, which the verifier looks at once. It finds its scratch memory itself: before Linux 6.4 no key or
+ * value of a map may be in memory that such a function was given.
+ */
+__attribute__((noinline)) int F(learn)(struct note *n)
 {
 	struct settings *ctl;
+	struct scratch *s;
 	struct F(flow) * e, *peer;
 	struct F(key) * k;
 	__u32 zero = 0;
 	int r;
 
+	s = bpf_map_lookup_elem(&scratch, &zero);
 	if (!s || !n)
 		return R_MISS;
 	k = &s->F(k);

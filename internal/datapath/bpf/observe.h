@@ -282,8 +282,8 @@ static __always_inline int teach(struct scratch *s, struct __sk_buff *skb, struc
 		hook = HOOK_XDP;
 	way(s, skb, n, hook);
 	if (s->p.v6)
-		return learn6(s, n);
-	return learn4(s, n);
+		return learn6(n);
+	return learn4(n);
 }
 
 /*
