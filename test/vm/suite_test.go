@@ -57,6 +57,11 @@ func suite() vm.Suite {
 				// Every path a router may have, and the kernel's own flowtable under everything that happens to it.
 				Name: "paths", Package: module + "/test/paths", Timeout: 6 * time.Minute,
 			},
+			{
+				// The row of the reliability table that sets the clock: the host's is everybody's.
+				Name: "reliability", Package: module + "/test/soak", Timeout: 4 * time.Minute,
+				Tests: []string{"TestReliability/clock.set"},
+			},
 		},
 		// What Debian's ppp, pppoe and wireguard-tools need; a guest has the host's files, too.
 		Packages: []string{"libdbus-1-3", "libpcap0.8", "libssl3", "ppp", "pppoe", "wireguard-tools"},
