@@ -27,9 +27,16 @@ qdisc add dev r1 parent 1:1 handle 11: pfifo limit 50`},
 	}
 }
 
+// proved is what the test will have proven of shaping, if it passes.
+func proved(t *testing.T, name, result string) {
+	t.Helper()
+	testkit.Proved(t, testkit.Feature{Section: "Shaping", Name: name, Result: result})
+}
+
 func TestRateIsThatOfTheSlowPathOnAStockKernel(t *testing.T) {
 	for i, s := range stockShapers() {
 		t.Run(s.name, func(t *testing.T) {
+			proved(t, s.name+": rate", "fast (tc)")
 			if i == 0 {
 				compareRates(t, s, engine.TC)
 				return
@@ -94,7 +101,10 @@ func tins(t *testing.T, r *testkit.Router) map[string]counters {
 
 func TestFlowsStayInTheirClassesOnAStockKernel(t *testing.T) {
 	for _, c := range stockClassifiers() {
-		t.Run(c.name, func(t *testing.T) { keepsClasses(t, engine.TC, c) })
+		t.Run(c.name, func(t *testing.T) {
+			proved(t, c.name+": class", "fast (tc)")
+			keepsClasses(t, engine.TC, c)
+		})
 	}
 }
 
@@ -102,6 +112,7 @@ func TestFlowsStayInTheirClassesOnAStockKernel(t *testing.T) {
 func TestQueuesWithoutALimitOnAStockKernel(t *testing.T) {
 	for _, kind := range []string{"fq_codel", "fq", "sfq"} {
 		t.Run(kind, func(t *testing.T) {
+			proved(t, kind+": queue", "fast (tc)")
 			r := shaped(t, options{tc: "qdisc add dev r1 root handle 1: " + kind})
 			d := start(t, r, engine.TC)
 			for _, dev := range d.Status().Devices {
@@ -127,6 +138,7 @@ func TestQueuesWithoutALimitOnAStockKernel(t *testing.T) {
 
 // TestClassByRouteKeepsADeviceSlowOnAStockKernel: a fast packet has no route that a classifier could ask for its realm.
 func TestClassByRouteKeepsADeviceSlowOnAStockKernel(t *testing.T) {
+	proved(t, "class by route", "slow: foreign-tc-filter")
 	r := shaped(t, options{tc: twoClasses + "filter add dev r1 parent 1: protocol ip pref 7 route to 10 classid 1:10\n"})
 	r.Router.Run("ip", "route", "replace", "198.51.100.2/32", "dev", "r1", "realm", "10")
 	d := daemon.Start(t, r.Router)
@@ -146,6 +158,7 @@ func TestClassByRouteKeepsADeviceSlowOnAStockKernel(t *testing.T) {
 // a flow past the rules that give it its class, and what we learn from its packets is what they have: none.
 func TestKernelFlowtableForgetsTheClassOnAStockKernel(t *testing.T) {
 	testkit.Need(t, testkit.Flowtable)
+	proved(t, "class of a flow in the kernel's flowtable", "kernel flowtable: lost")
 	for _, ours := range []bool{false, true} {
 		t.Run(fmt.Sprintf("daemon=%v", ours), func(t *testing.T) {
 			r := shaped(t, options{tc: twoClasses, classify: priorities(), kernelFlowtable: true})
