@@ -150,7 +150,7 @@ func (b *box) alsoOn(devs ...testkit.Dev) {
 	devices := b.devices()
 	for _, dev := range devs {
 		more := devices[0]
-		more.Ifindex, more.Name, more.XDPTarget = uint32(dev.Index), dev.Name, false
+		more.Ifindex, more.Name, more.XDPTarget, more.Stack = uint32(dev.Index), dev.Name, false, uint32(dev.Index)
 		devices = append(devices, more)
 	}
 	if err := b.r.Router.Do(func() error { return b.d.Apply(devices) }); err != nil {

@@ -52,8 +52,9 @@ type setup struct {
 	hook      datapath.Hook // 0: no datapath, the reference
 	rules     string        // beside the hand-over
 	cfg       datapath.Config
-	hosts     bool // the ends are kernels with addresses instead of played by the test
-	flowtable bool // hand over to the kernel's flowtable instead of by label
+	hosts     bool      // the ends are kernels with addresses instead of played by the test
+	flowtable bool      // hand over to the kernel's flowtable instead of by label
+	stacks    [2]*stack // what stands on r0 and on r1; nil: nothing
 	// prepare changes the router before the datapath comes: what withdraw has to leave as it is.
 	prepare func(*box)
 }
@@ -107,11 +108,20 @@ type box struct {
 	ct        *conntrack.Conn
 	hook      datapath.Hook
 	flowtable bool
-	before    testkit.State    // of the namespaces, without the datapath
-	ports     [2]*testkit.Port // client, server
-	r2, r3    testkit.Dev      // after secondUplink or container
-	other     *testkit.Port    // beyond r2
+	before    testkit.State // of the namespaces, without the datapath
+	stacks    [2]*stack
+	on        [2]testkit.Dev // where programs run: r0 and r1, or what a stack has instead
+	ports     [2]end         // client, server
+	r2, r3    testkit.Dev    // after secondUplink or container
+	other     *testkit.Port  // beyond r2
 	serial    uint32
+}
+
+// end is a host that the test plays: frames from and to the router.
+type end interface {
+	Send(frame []byte) error
+	Recv(timeout time.Duration, match func(testkit.Frame) bool) (testkit.Frame, error)
+	Drain() (int, error)
 }
 
 const (
@@ -132,8 +142,10 @@ func newBoxWith(t *testing.T, hook datapath.Hook, ruleset string, cfg datapath.C
 func makeBox(t testing.TB, s setup) *box {
 	t.Helper()
 	testkit.Need(t, testkit.Netns, testkit.BPF, testkit.NFT, testkit.Tc)
-	b := &box{t: t, hook: s.hook, flowtable: s.flowtable}
+	b := &box{t: t, hook: s.hook, flowtable: s.flowtable, stacks: s.stacks}
 	b.r = testkit.NewRouter(t, testkit.RouterOptions{XDP: true, RawEnds: !s.hosts})
+	b.on = [2]testkit.Dev{b.r.R0, b.r.R1}
+	b.build()
 	handover := eligible
 	if s.flowtable {
 		handover = kernelFlowtable
@@ -145,7 +157,7 @@ func makeBox(t testing.TB, s setup) *box {
 		s.cfg.MinPackets = 1
 	}
 	// A wrong layer 4 checksum is one of the documented exceptions (docs/exceptions.md); everything else is compared.
-	b.r.Router.NFTables(handover + s.rules)
+	b.r.Router.NFTables(b.renamed(handover + s.rules))
 	b.r.Router.Sysctl("net/netfilter/nf_conntrack_checksum", "0")
 	// The static translation to an address of the server's network needs somebody who answers for it.
 	for _, a := range []string{"198.51.100.7", "2001:db8:2::7"} {
@@ -163,9 +175,10 @@ func makeBox(t testing.TB, s setup) *box {
 		s.prepare(b)
 	}
 	b.attach(s.cfg)
-	b.ports = [2]*testkit.Port{
-		testkit.OpenPort(t, b.r.C0, testkit.PortOptions{}),
-		testkit.OpenPort(t, b.r.S0, testkit.PortOptions{}),
+	for side, far := range []testkit.Dev{b.r.C0, b.r.S0} {
+		if b.ports[side] == nil {
+			b.ports[side] = testkit.OpenPort(t, far, testkit.PortOptions{})
+		}
 	}
 	return b
 }
@@ -191,25 +204,35 @@ func (b *box) attach(cfg datapath.Config) {
 
 func (b *box) devices() []datapath.Device {
 	var out []datapath.Device
-	for _, dev := range []testkit.Dev{b.r.R0, b.r.R1} {
+	for side, dev := range b.on {
 		d := datapath.Device{
 			Ifindex: uint32(dev.Index), Name: dev.Name, Hook: b.hook, XDPTarget: true, PartialChecksums: true,
-			Flowtable: b.flowtable,
+			Flowtable: b.flowtable, Stack: uint32(dev.Index),
 		}
 		if !b.flowtable {
 			d.Labels[1] = 1 << (label - 64)
 		}
-		out = append(out, d)
+		out = append(out, b.stacks[side].devices(b, d)...)
 	}
 	return out
 }
 
-// macs fills in the Ethernet addresses of a frame that a side sends.
+// macs fills in the Ethernet addresses of a frame that a side sends, and its VLAN tags, if it says nothing of those.
 func (b *box) macs(s *packet.Spec, side int) {
 	if side == client {
 		s.Src, s.Dst = b.r.C0.MAC, b.r.R0.MAC
 	} else {
 		s.Src, s.Dst = b.r.S0.MAC, b.r.R1.MAC
+	}
+	st := b.stacks[side]
+	if st == nil {
+		return
+	}
+	if st.mac != (packet.MAC{}) {
+		s.Dst = st.mac
+	}
+	if s.Tags == nil {
+		s.Tags = st.tags
 	}
 }
 

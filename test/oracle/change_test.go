@@ -139,9 +139,12 @@ func (b *box) watchChange(c change) {
 			b.t.Fatalf("a packet went the old way after the hard limit: %s", b.reasons())
 		}
 	}
-	port := map[string]*testkit.Port{"uplink": b.other, "server": b.ports[server]}[c.via]
-	if port == nil {
+	port := b.ports[server]
+	switch c.via {
+	case "":
 		return
+	case "uplink":
+		port = b.other
 	}
 	if _, err := port.Recv(deadline, match); err != nil {
 		b.t.Fatalf("nothing goes the new way: %v; %s", err, b.reasons())

@@ -201,18 +201,21 @@ func twoServers() string {
 // clash makes two packets of one new flow meet, and returns the tuple that answers to the loser have.
 func (b *box) clash() packet.Tuple {
 	b.t.Helper()
-	ports := [2]*testkit.Port{b.ports[client], testkit.OpenPort(b.t, b.r.C0, testkit.PortOptions{})}
+	var ports [2]end
+	for i := range ports {
+		ports[i] = testkit.OpenPort(b.t, b.r.C0, testkit.PortOptions{})
+	}
 	for i := range uint16(500) {
 		s := packet.New(packet.Tuple{
 			Src: netip.AddrPortFrom(b.r.C0.Addr(false), 20000+i), Dst: netip.AddrPortFrom(b.r.R0.Addr(false), 8001), Proto: packet.UDP,
 		}, []byte("first"))
 		b.macs(&s, client)
 		b.atOnce(ports, s.Build())
-		frames, err := b.ports[server].Collect(2, deadline, ours)
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		for _, f := range frames {
+		for range ports {
+			f, err := b.ports[server].Recv(deadline, ours)
+			if err != nil {
+				b.t.Fatal(err)
+			}
 			h, err := packet.Decode(f.Data)
 			if err != nil {
 				b.t.Fatal(err)
@@ -228,7 +231,7 @@ func (b *box) clash() packet.Tuple {
 }
 
 // atOnce sends a frame from two CPUs at the same moment. veth delivers on the sender's CPU.
-func (b *box) atOnce(ports [2]*testkit.Port, frame []byte) {
+func (b *box) atOnce(ports [2]end, frame []byte) {
 	b.t.Helper()
 	var ready atomic.Int32
 	var group sync.WaitGroup

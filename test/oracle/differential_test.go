@@ -69,6 +69,9 @@ func (p *pairOfBoxes) compareFlow(proto uint8, six bool) {
 	for i := range n {
 		side := i % 2
 		s, kind := vary(rnd, packet.New(tuples[side], nil))
+		if st := p.dut.stacks[side]; st != nil && kind == "" {
+			s, kind = st.spoil(rnd, s)
+		}
 		if p.ref.flowtable {
 			// The kernel's flowtable forwards what is behind the end of the packet; the slow path and we cut it off.
 			s.Trailer, s.LenDelta = nil, max(s.LenDelta, 0)
