@@ -190,6 +190,7 @@ func (w *world) awaitReady(t *testing.T, all []*traffic) {
 	}
 }
 
+// counters says what the program has counted, and what keeps devices slow; shortly, since a failure may say it often.
 func (w *world) counters() string {
 	var b strings.Builder
 	s := w.d.Status()
@@ -199,7 +200,7 @@ func (w *world) counters() string {
 	}
 	for _, d := range s.Devices {
 		if d.Hook == engine.Off {
-			fmt.Fprintf(&b, "; %s: %s", d.Name, d.Reason)
+			fmt.Fprintf(&b, "; %s: %s", d.Name, d.Reason.Code)
 		}
 	}
 	return b.String()

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 	"github.com/nft-offload/nft-offload/internal/testkit/daemon"
 )
@@ -111,6 +112,11 @@ func (w *world) run(args ...string) {
 	w.t.Helper()
 	w.load(w.ruleset())
 	w.d = daemon.Start(w.t, w.router, args...)
+	for _, d := range w.d.Status().Devices {
+		if d.Hook == engine.Off {
+			w.t.Errorf("%s: %s", d.Name, d.Reason)
+		}
+	}
 }
 
 // load loads a ruleset in the world's form and returns what the command said.
