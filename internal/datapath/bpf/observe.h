@@ -305,26 +305,27 @@ static __always_inline struct note *moved(struct __sk_buff *skb)
 }
 
 /*
- * The note about this packet, or 0. Addresses of sk_buffs are used again at once: a clone may have that of a packet
- * that was noted and then dropped, or has left. So a packet that may be a clone, or has moved, must look like the noted
- * one before anything else is believed.
+ * The note about this packet, or 0; it is taken off its slot. Addresses of sk_buffs are used again at once: a clone may
+ * have that of a packet that was noted and then dropped. So a packet that may be a clone, or has moved, must look like
+ * the noted one before anything else is believed.
  */
 static __always_inline struct note *note_about(struct scratch *s, struct __sk_buff *skb)
 {
 	struct note *n = note_slot(skb);
+	int doubtful = 1;
 
-	if (n && n->skb == (__u64)(long)skb) {
-		if (!floods || !shared_bytes(skb))
-			return n;
-	} else {
+	if (n && n->skb == (__u64)(long)skb)
+		doubtful = floods && shared_bytes(skb);
+	else
 		n = moved(skb);
-	}
-	if (n && !n->used && since(now_ns(), n->time) <= NOTE_AGE && !leaving(s, skb) &&
-	    !altered(s, n))
-		return n;
-	if (floods)
+	if (n && doubtful &&
+	    (!n->skb || since(now_ns(), n->time) > NOTE_AGE || leaving(s, skb) || altered(s, n)))
+		n = 0;
+	if (n)
+		n->skb = 0;
+	else if (floods)
 		see_clone(skb);
-	return 0;
+	return n;
 }
 
 /*
