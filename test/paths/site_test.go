@@ -22,7 +22,6 @@ type site struct {
 	kernel []string // and the kernel's own one, where that must be another device
 	only4  bool     // the path carries no IPv6
 	ppp    bool     // PPP gives the addresses
-	loose  bool     // packets may overtake each other without us: several CPUs encrypt and decrypt them
 	hosts  []*host
 }
 

@@ -40,7 +40,7 @@ func ipip(s *site) {
 // wireguard is a WireGuard tunnel.
 func wireguard(s *site) {
 	router, peer := s.underlay()
-	s.top, s.hosts[0].dev, s.loose = s.name+"t", "wg0", true
+	s.top, s.hosts[0].dev = s.name+"t", "wg0"
 	type end struct {
 		ns        *testkit.NS
 		dev, file string
@@ -97,7 +97,6 @@ func esp(s *site) {
 func pppoe(s *site) {
 	plain(s)
 	s.top, s.hosts[0].dev, s.ppp = s.name+"oe", "ppp0", true
-	s.loose = true
 	// The kernel's flowtable sees PPPoE packets on the device below only.
 	s.listed, s.kernel = []string{s.top}, []string{s.name}
 	s.session(s.name, "eth0")
