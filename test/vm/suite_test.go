@@ -45,21 +45,26 @@ func suite() vm.Suite {
 				},
 			},
 			{
+				// The same with devices that stand on others.
+				Name: "oracle of stacks", Long: true, Package: module + "/test/oracle", Timeout: 6 * time.Minute,
+				Tests: []string{"TestSameBytesThroughVLANs"},
+			},
+			{
 				Name: "devices", Package: module + "/internal/link", Timeout: 2 * time.Minute,
 				Tests: []string{"TestKindsOfDevices", "TestWatchBonds"},
 			},
 			{
 				// Shapers that the build machine's kernel has not.
-				Name: "shaping", Package: module + "/test/shaping", Timeout: 6 * time.Minute,
+				Name: "shaping", Long: true, Package: module + "/test/shaping", Timeout: 6 * time.Minute,
 				Tests: []string{"OnAStockKernel"},
 			},
 			{
 				// Every path a router may have, and the kernel's own flowtable under everything that happens to it.
-				Name: "paths", Package: module + "/test/paths", Timeout: 6 * time.Minute,
+				Name: "paths", Long: true, Package: module + "/test/paths", Timeout: 6 * time.Minute,
 			},
 			{
 				// The row of the reliability table that sets the clock: the host's is everybody's.
-				Name: "reliability", Package: module + "/test/soak", Timeout: 4 * time.Minute,
+				Name: "reliability", Long: true, Package: module + "/test/soak", Timeout: 4 * time.Minute,
 				Tests: []string{"TestReliability/clock.set"},
 			},
 		},

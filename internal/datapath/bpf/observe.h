@@ -392,7 +392,7 @@ static __always_inline int observe(struct __sk_buff *skb)
 	/* Through memory: the verifier would follow the rest once for every reason there is. */
 	*(volatile __u32 *)&s->verdict = r;
 	r = *(volatile __u32 *)&s->verdict;
-	if (r != R_LEARNED && r != R_RENEWED)
+	if (r != R_LEARNED && r != R_RENEWED && r != R_TCP_FLAGS)
 		refuse(s, skb, n, r);
 	return r;
 }
