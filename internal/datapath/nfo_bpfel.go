@@ -168,7 +168,7 @@ type nfoNote struct {
 	Time    uint64
 	Tags    uint64
 	Ifindex uint32
-	Used    uint32
+	Left    uint32
 	Print   [4]uint32
 	Macs    [12]uint8
 	Tos     uint8
@@ -285,6 +285,8 @@ type nfoScratch struct {
 	Out     [12]uint8
 	Refused nfoRefusedKey
 	Verdict uint32
+	Again   uint32
+	_       [4]byte
 }
 
 type nfoSettings struct {

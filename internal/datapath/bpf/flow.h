@@ -157,7 +157,7 @@ struct note {
 	__u64 time;
 	__u64 tags;
 	__u32 ifindex;
-	__u32 used; /* a packet was learned from; a second copy betrays duplication */
+	__u32 left; /* the packet has left once; a second time betrays duplication */
 	__u32 print[4];
 	__u8 macs[12];
 	__u8 tos, ttl, proto, family;

@@ -24,6 +24,7 @@ struct scratch {
 	__u8 out[12]; /* MAC addresses as they leave */
 	struct refused_key refused;
 	__u32 verdict; /* what observe says */
+	__u32 again;   /* the packet has left before, by another device */
 };
 
 struct {

@@ -47,7 +47,7 @@ static __always_inline void note_common(struct note *n, struct __sk_buff *skb, c
 	n->tags = p->tags;
 	n->time = now_ns();
 	n->ifindex = skb->ifindex;
-	n->used = 0;
+	n->left = 0;
 	n->hit = hit;
 	__builtin_memcpy(n->print, p->print, sizeof(n->print));
 	if (bare) {

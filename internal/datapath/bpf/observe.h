@@ -211,7 +211,7 @@ static __always_inline int authentic(struct scratch *s, struct __sk_buff *skb, s
 		return r;
 	if (floods && flooded(skb))
 		return R_COPIED;
-	if (__sync_lock_test_and_set(&n->used, 1))
+	if (s->again)
 		return copied(s, n);
 	s->p.ttl = n->ttl;
 	r = odd(&s->p);
@@ -304,28 +304,37 @@ static __always_inline struct note *moved(struct __sk_buff *skb)
 	return l ? note_of(l->noted) : 0;
 }
 
+/* Is the note about the packet that leaves? What is asked where the address of the sk_buff does not tell. */
+static __always_inline int alike(struct scratch *s, struct __sk_buff *skb, const struct note *n)
+{
+	return since(now_ns(), n->time) <= NOTE_AGE && !leaving(s, skb) && !altered(s, n);
+}
+
 /*
- * The note about this packet, or 0; it is taken off its slot. Addresses of sk_buffs are used again at once: a clone may
- * have that of a packet that was noted and then dropped. So a packet that may be a clone, or has moved, must look like
- * the noted one before anything else is believed.
+ * The note about this packet, or 0. Addresses of sk_buffs are used again at once: a clone or a packet that moved may have
+ * that of a noted one which left, or was dropped. So one that may be a clone, and any at an address whose noted packet
+ * has left, must look like the noted one before anything else is believed.
  */
 static __always_inline struct note *note_about(struct scratch *s, struct __sk_buff *skb)
 {
 	struct note *n = note_slot(skb);
-	int doubtful = 1;
 
-	if (n && n->skb == (__u64)(long)skb)
-		doubtful = floods && shared_bytes(skb);
-	else
-		n = moved(skb);
-	if (n && doubtful &&
-	    (!n->skb || since(now_ns(), n->time) > NOTE_AGE || leaving(s, skb) || altered(s, n)))
-		n = 0;
-	if (n)
-		n->skb = 0;
-	else if (floods)
+	s->again = 0;
+	if (n && n->skb == (__u64)(long)skb) {
+		if ((!n->left && !(floods && shared_bytes(skb))) || alike(s, skb, n)) {
+			s->again = n->left;
+			n->left = 1;
+			return n;
+		}
+	}
+	n = moved(skb);
+	if (n && n->skb && !n->left && alike(s, skb, n)) {
+		n->left = 1;
+		return n;
+	}
+	if (floods)
 		see_clone(skb);
-	return n;
+	return 0;
 }
 
 /*
