@@ -14,7 +14,7 @@ import (
 func many() row {
 	return row{
 		name:   "connections opened and closed",
-		plan:   plan{each: 2, launch: func(b *bed) *daemon.Daemon { return daemon.Start(b.t, b.r.Router, "--keep") }},
+		plan:   plan{each: 2, launch: func(b *bed) (*daemon.Daemon, error) { return b.launch(nil, "--keep") }},
 		script: openAndClose,
 		short:  form{times: 1500, pairs: 1},
 		full:   form{times: 10000, pairs: 2},
