@@ -76,22 +76,26 @@ func (b *bed) carried(hushed ...string) {
 	})
 }
 
-// hooked waits until the daemon runs on exactly these devices at tc.
+// hooked waits until the daemon runs on exactly these devices, and where it was told to.
 func (b *bed) hooked(devices ...string) {
 	b.t.Helper()
 	if b.d == nil {
 		return
 	}
 	testkit.MustAwait(b.t, carriedLimit, func() error {
-		on := map[string]bool{}
+		on := map[string]engine.Hook{}
 		for _, d := range b.d.Status().Devices {
-			if d.Hook == engine.TC {
-				on[d.Name] = true
+			if d.Hook != engine.Off {
+				on[d.Name] = d.Hook
 			}
 		}
 		for _, name := range devices {
-			if !on[name] {
-				return fmt.Errorf("%s is not at tc: %+v", name, b.d.Status().Devices)
+			want := b.hook()
+			if name == extra {
+				want = engine.TC // veth, and nobody has asked for more
+			}
+			if on[name] != want {
+				return fmt.Errorf("%s is not at %s: %+v", name, want, b.d.Status().Devices)
 			}
 		}
 		if len(on) != len(devices) {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 	"github.com/nft-offload/nft-offload/internal/testkit/daemon"
 )
@@ -18,32 +19,48 @@ const ruleset = "../../examples/router.nft"
 
 // bed is one run of a row: client, router and server, a load, and in one of the two runs the daemon.
 type bed struct {
-	t      *testing.T
+	t *testing.T
+	run
 	r      *testkit.Router
 	d      *daemon.Daemon // nil: the run without it
-	ours   bool
-	full   bool       // the full form
-	random *rand.Rand // the script's; both runs draw the same
-	seed   uint64
-	talks  []talk
+	random *rand.Rand     // the script's; both runs draw the same
+	saved  string         // the ruleset as it was loaded, for nft -f
+	mounts *mounts        // where the daemon's bpf file system is; nil: the machine's
+
+	talks []talk
 	// visitors are connections that are no talks any more, failed which of them went wrong.
 	visitors int
 	failed   map[int]error
-	saved    string // the ruleset as it was loaded, for nft -f
-	// complete says that no datagram may be missing.
-	complete bool
-	mounts   *mounts
-	fast     uint64 // packets that daemons carried which do not run any more
-	slow     uint64
+	complete bool // no datagram may be missing
+
+	begun, all packets // when the daemon was taken on; sum of all daemons
+}
+
+// run says which of a row's runs it is.
+type run struct {
+	seed uint64
+	pair int
+	ours bool // with the daemon
+	full bool // the full form
+}
+
+// hook is where the devices are attached: in the full form, at XDP in every other pair.
+func (r run) hook() engine.Hook {
+	if r.full && r.pair%2 == 1 {
+		return engine.XDP
+	}
+	return engine.TC
 }
 
 // plan says what a row needs of its bed.
 type plan struct {
-	each  int  // talks of each kind
-	quiet bool // also quiet ones
-	// launch starts the daemon in another way than daemon.Start.
-	launch func(b *bed) *daemon.Daemon
+	each   int                                  // talks of each kind
+	quiet  bool                                 // also quiet ones
+	launch func(b *bed) (*daemon.Daemon, error) // starts the daemon in a way of the row's own
 }
+
+// packets are what a datapath has counted.
+type packets struct{ fast, slow uint64 }
 
 func randomOf(seed uint64) *rand.ChaCha8 {
 	var s [32]byte
@@ -52,24 +69,24 @@ func randomOf(seed uint64) *rand.ChaCha8 {
 }
 
 // newBed builds the topology, loads the ruleset, starts the daemon or does not, and starts the load.
-func newBed(t *testing.T, p plan, seed uint64, ours, full bool) *bed {
+func newBed(t *testing.T, p plan, r run) *bed {
 	t.Helper()
 	testkit.Need(t, testkit.Netns, testkit.BPF, testkit.NFT, testkit.Tc)
-	b := &bed{t: t, r: testkit.NewRouter(t, testkit.RouterOptions{}), ours: ours, full: full, random: rand.New(randomOf(seed)), seed: seed}
+	b := &bed{t: t, run: r, r: testkit.NewRouter(t, testkit.RouterOptions{}), random: rand.New(randomOf(r.seed))}
 	for _, d := range b.devices() {
 		// What a network manager would do: a device that comes back has its addresses.
 		d.NS.Sysctl("net/ipv6/conf/all/keep_addr_on_down", "1")
-		b.impatient(d)
+		b.tune(d)
 	}
 	if out, err := daemon.Command(t, b.r.Router, "load", "--lower", ruleset); err != nil {
 		t.Fatalf("load: %v: %s", err, out)
 	}
 	b.saved = b.save()
-	switch {
-	case ours && p.launch != nil:
-		b.d = p.launch(b)
-	case ours:
-		b.d = daemon.Start(t, b.r.Router)
+	if b.ours {
+		if p.launch == nil {
+			p.launch = func(b *bed) (*daemon.Daemon, error) { return b.launch(nil) }
+		}
+		b.take(p.launch(b))
 	}
 	b.load(p)
 	b.talkOn(3)
@@ -77,13 +94,45 @@ func newBed(t *testing.T, p plan, seed uint64, ours, full bool) *bed {
 	return b
 }
 
+// launch starts the daemon and does not wait for it.
+func (b *bed) launch(prepare func() error, args ...string) (*daemon.Daemon, error) {
+	for _, d := range []testkit.Dev{b.r.R0, b.r.R1} {
+		args = append(args, "--device", fmt.Sprintf("%s=%s", d.Name, b.hook()))
+	}
+	return daemon.Launch(b.t, b.r.Router, prepare, args...)
+}
+
+// take makes a daemon that was launched the bed's, when it is ready.
+func (b *bed) take(d *daemon.Daemon, err error) {
+	b.t.Helper()
+	if err == nil {
+		err = d.AwaitReady()
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.d = d
+	b.begun = b.counted()
+}
+
+func (b *bed) counted() packets {
+	b.t.Helper()
+	s := b.d.Status().Stats
+	return packets{s.FastPackets().Packets, s.Slow.Packets}
+}
+
 func (b *bed) devices() []testkit.Dev { return []testkit.Dev{b.r.C0, b.r.R0, b.r.R1, b.r.S0} }
 
-// impatient spares the rows the second that passes before a neighbour is asked for again.
-func (b *bed) impatient(d testkit.Dev) {
+// tune makes a device as the rows need it; one that is made anew, too.
+func (b *bed) tune(d testkit.Dev) {
 	b.t.Helper()
+	// Rows do not wait for the second that passes before a neighbour is asked for again.
 	for _, family := range []string{"ipv4", "ipv6"} {
 		d.NS.Sysctl("net/"+family+"/neigh/"+d.Name+"/retrans_time_ms", "100")
+	}
+	if b.hook() == engine.XDP && d.NS != b.r.Router {
+		// As testkit.RouterOptions has it.
+		d.NS.Run("ethtool", "-K", d.Name, "gro", "on", "tx", "off")
 	}
 }
 
@@ -104,14 +153,15 @@ func (b *bed) nft(file string) {
 	b.r.Router.Run("nft", "-f", file)
 }
 
-// tally counts the packets of the daemon's datapath, which goes away.
+// tally counts what the daemon's datapath did. It is called before the daemon ends.
 func (b *bed) tally() {
 	if b.d == nil || !b.d.Running() {
 		return
 	}
-	s := b.d.Status().Stats
-	b.fast += s.FastPackets().Packets
-	b.slow += s.Slow.Packets
+	now := b.counted()
+	b.all.fast += now.fast - b.begun.fast
+	b.all.slow += now.slow - b.begun.slow
+	b.begun = now
 }
 
 // outcome is what became of a run.
@@ -127,7 +177,7 @@ func (b *bed) finish() outcome {
 	b.t.Helper()
 	b.talkOn(2)
 	b.tally()
-	o := outcome{Talks: len(b.talks) + b.visitors, Lost: map[string]string{}, Fast: b.fast, Slow: b.slow}
+	o := outcome{Talks: len(b.talks) + b.visitors, Lost: map[string]string{}, Fast: b.all.fast, Slow: b.all.slow}
 	var all sync.WaitGroup
 	for _, c := range b.talks {
 		all.Go(c.finish)

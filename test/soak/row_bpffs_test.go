@@ -21,7 +21,7 @@ const bpffs = "/sys/fs/bpf"
 func unmounts() row {
 	return row{
 		name:   "bpf file system unmounted",
-		plan:   plan{each: 3, launch: (*bed).startAside},
+		plan:   plan{each: 3, launch: (*bed).launchAside},
 		script: unmount,
 		short:  form{times: 2, pairs: 1},
 		full:   form{times: 10, pairs: 1},
@@ -83,24 +83,15 @@ func (m *mounts) enter() error {
 	return nil
 }
 
-// startAside starts the daemon with a bpf file system of its own.
-func (b *bed) startAside() *daemon.Daemon {
-	b.t.Helper()
-	prepare := func() (err error) {
+// launchAside starts the daemon with a bpf file system of its own.
+func (b *bed) launchAside() (*daemon.Daemon, error) {
+	return b.launch(func() (err error) {
 		if b.mounts != nil {
 			return b.mounts.enter()
 		}
 		b.mounts, err = newMounts()
 		return err
-	}
-	d, err := daemon.Launch(b.t, b.r.Router, prepare)
-	if err == nil {
-		err = d.AwaitReady()
-	}
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return d
+	})
 }
 
 func unmount(b *bed, times int) {
@@ -146,5 +137,5 @@ func (b *bed) unmountOnce(killed bool) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.d = b.startAside()
+	b.take(b.launchAside())
 }

@@ -17,7 +17,7 @@ import (
 func clocks() row {
 	return row{
 		name:   "daemon's clock ahead and behind",
-		plan:   plan{each: 2, launch: func(b *bed) *daemon.Daemon { return b.startAt(ahead) }},
+		plan:   plan{each: 2, launch: func(b *bed) (*daemon.Daemon, error) { return b.launchAt(ahead) }},
 		script: jump,
 		short:  form{times: 2, pairs: 1},
 		full:   form{times: 6, pairs: 1},
@@ -37,24 +37,21 @@ func behind() time.Duration {
 	return -time.Duration(ts.Sec/2) * time.Second
 }
 
-// startAt starts the daemon with another monotonic clock.
-func (b *bed) startAt(offset time.Duration) *daemon.Daemon {
+// launchAt starts the daemon with another monotonic clock.
+func (b *bed) launchAt(offset time.Duration) (*daemon.Daemon, error) {
+	return b.launch(func() error { return enterClock(offset) })
+}
+
+// elsewhen checks that the daemon is in a time namespace of its own.
+func (b *bed) elsewhen() {
 	b.t.Helper()
-	d, err := daemon.Launch(b.t, b.r.Router, func() error { return enterClock(offset) })
-	if err == nil {
-		err = d.AwaitReady()
-	}
-	if err != nil {
-		b.t.Fatal(err)
-	}
 	ours, err := os.Readlink("/proc/self/ns/time")
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if its, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/time", d.PID())); err != nil || its == ours {
+	if its, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/time", b.d.PID())); err != nil || its == ours {
 		b.t.Fatalf("the daemon is in our time namespace %s (%v)", its, err)
 	}
-	return d
 }
 
 // enterClock makes the programs that the calling thread starts see another monotonic clock (time_namespaces(7)).
@@ -78,6 +75,9 @@ const (
 
 func jump(b *bed, times int) {
 	b.forgetful()
+	if b.d != nil {
+		b.elsewhen()
+	}
 	for i := range times {
 		b.cut(inForce)
 		for i, err := range b.crowd(100, uint64(i)) {
@@ -94,7 +94,8 @@ func jump(b *bed, times int) {
 			offset = behind()
 		}
 		if b.d != nil {
-			b.d = b.startAt(offset)
+			b.take(b.launchAt(offset))
+			b.elsewhen()
 			if !b.d.Status().Adopted {
 				b.t.Error("the datapath was not adopted")
 			}

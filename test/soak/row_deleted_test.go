@@ -54,7 +54,7 @@ func (b *bed) remakeOnce(wan bool) {
 	}
 	testkit.Join(b.t, ours, theirs)
 	for _, d := range []*testkit.Dev{ours, theirs} {
-		b.impatient(*d)
+		b.tune(*d)
 		for _, a := range []fmt.Stringer{d.IP4Net, d.IP6Net} {
 			d.NS.Run("ip", "addr", "add", a.String(), "dev", d.Name)
 		}

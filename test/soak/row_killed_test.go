@@ -71,7 +71,7 @@ func (b *bed) killAt(p lifePoint, at int, again bool) {
 		} else if err := b.d.Stop(); err != nil {
 			b.t.Error(err)
 		}
-		d, err := daemon.Launch(b.t, b.r.Router, nil)
+		d, err := b.launch(nil)
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -105,7 +105,7 @@ func (b *bed) killAt(p lifePoint, at int, again bool) {
 // restart starts the daemon, which must come up whatever is left of the last one.
 func (b *bed) restart() {
 	b.t.Helper()
-	b.d = daemon.Start(b.t, b.r.Router)
+	b.take(b.launch(nil))
 	b.hooked(b.r.R0.Name, b.r.R1.Name)
 	b.unproblematic()
 }

@@ -56,7 +56,7 @@ func TestReliability(t *testing.T) {
 			l := line{row: r, form: f}
 			began := time.Now()
 			for n := range f.pairs {
-				l.pair(t, seed<<32|uint64(i)<<16|uint64(n), full)
+				l.pair(t, run{seed: seed<<32 | uint64(i)<<16 | uint64(n), pair: n, full: full})
 			}
 			lines = append(lines, l)
 			if full {
@@ -85,12 +85,12 @@ func seedOf(t *testing.T) uint64 {
 }
 
 // pair makes the two runs of one seed and compares them.
-func (l *line) pair(t *testing.T, seed uint64, full bool) {
+func (l *line) pair(t *testing.T, r run) {
 	t.Helper()
 	var without, with outcome
 	// In this order: what goes wrong without the daemon is the script's or the machine's fault.
-	if !t.Run("without", func(t *testing.T) { without = l.play(t, seed, false, full) }) ||
-		!t.Run("with", func(t *testing.T) { with = l.play(t, seed, true, full) }) {
+	if !t.Run("without", func(t *testing.T) { without = l.play(t, r) }) ||
+		!t.Run("with", func(t *testing.T) { r.ours = true; with = l.play(t, r) }) {
 		return
 	}
 	l.without.sum(without)
@@ -113,13 +113,13 @@ func (l *line) pair(t *testing.T, seed uint64, full bool) {
 	}
 }
 
-func (l *line) play(t *testing.T, seed uint64, ours, full bool) outcome {
+func (l *line) play(t *testing.T, r run) outcome {
 	t.Helper()
-	b := newBed(t, l.plan, seed, ours, full)
+	b := newBed(t, l.plan, r)
 	l.script(b, l.times)
 	o := b.finish()
 	b.stopped()
-	t.Logf("seed %#x: %+v", seed, o)
+	t.Logf("seed %#x, %s: %+v", r.seed, r.hook(), o)
 	return o
 }
 

@@ -11,7 +11,7 @@ const patience = 20 * time.Second
 
 // talk is one connection of the load, TCP or UDP, that exchanges messages until it is told to stop.
 type talk interface {
-	label() string  // "nat4-1": its kind and number
+	label() string  // "masqueraded-1": its kind and number
 	rounds() uint64 // messages that went there and came back whole
 	lost() error    // why it is given up; nil while it lives
 	giveUp(why error)
