@@ -16,7 +16,8 @@ import (
 
 // UDPOptions says what a UDP flow sends.
 type UDPOptions struct {
-	Size int // payload bytes a datagram, at least and by default UDPMinSize
+	Size  int   // payload bytes a datagram, at least and by default UDPMinSize
+	Sizes []int // of datagrams in turn, in place of Size
 	// OneWay leaves out the echo: nothing flows back.
 	OneWay bool
 }
@@ -82,7 +83,9 @@ func OpenUDP(t testing.TB, p Path, o UDPOptions) *UDPFlow {
 
 func openUDP(p Path, o UDPOptions) (*UDPFlow, error) {
 	f := &UDPFlow{opts: o, arrived: make(chan struct{}, 1), seen: map[netip.AddrPort]struct{}{}}
-	f.opts.Size = max(f.opts.Size, UDPMinSize)
+	if len(o.Sizes) == 0 {
+		f.opts.Sizes = []int{o.Size}
+	}
 	err := p.Server.Do(func() error {
 		var c net.ListenConfig
 		pc, err := c.ListenPacket(context.Background(), "udp", p.listen().String())
@@ -209,7 +212,7 @@ func (f *UDPFlow) send() {
 	seq := f.stats.Sent
 	f.stats.Sent++
 	f.mu.Unlock()
-	b := make([]byte, f.opts.Size)
+	b := make([]byte, f.size(seq))
 	binary.BigEndian.PutUint64(b, seq)
 	for i := UDPMinSize; i < len(b); i++ {
 		b[i] = byte(seq) + byte(i)
@@ -218,6 +221,11 @@ func (f *UDPFlow) send() {
 	if _, err := f.client.Write(b); err != nil {
 		f.fail(fmt.Errorf("send datagram %d: %w", seq, err))
 	}
+}
+
+// size is that of a datagram.
+func (f *UDPFlow) size(seq uint64) int {
+	return max(UDPMinSize, f.opts.Sizes[seq%uint64(len(f.opts.Sizes))])
 }
 
 func datagramSum(b []byte) uint32 {
@@ -286,7 +294,8 @@ func (f *UDPFlow) note(b []byte, from netip.AddrPort) bool {
 	case f.arrived <- struct{}{}:
 	default:
 	}
-	if len(b) != f.opts.Size || binary.BigEndian.Uint32(b[8:]) != datagramSum(b) || binary.BigEndian.Uint64(b) >= f.stats.Sent {
+	if len(b) < UDPMinSize || binary.BigEndian.Uint32(b[8:]) != datagramSum(b) ||
+		binary.BigEndian.Uint64(b) >= f.stats.Sent || len(b) != f.size(binary.BigEndian.Uint64(b)) {
 		count.Corrupt++
 		return false
 	}

@@ -27,6 +27,8 @@ func events() []event {
 		{"bridge: MAC moves to another port (roaming)", obeyed, roams},
 		{"bond: failover", "followed", failover},
 		{"policy routing: switch to another uplink", obeyed, switchOver},
+		{"MTU 9000, 1500, 1492 with path MTU discovery", "ICMP reaches the sender, then fast (tc)", discovered},
+		{"MTU 9000, 1500, 1492 without", "fragments as the kernel makes them; the rest fast (tc)", fragmented},
 	}
 }
 

@@ -14,23 +14,25 @@ type kind func(s *site)
 // kinds are all sites of the world.
 func kinds() map[string]kind {
 	return map[string]kind{
-		"lan":   plain,
-		"wan":   plain,
-		"vlan":  vlan,
-		"vlan2": listedByTop(vlan),
-		"qinq":  qinq,
-		"sw":    bridge,
-		"vsw":   listedByTop(filteringBridge),
-		"bond":  bond("active-backup primary %s0 miimon 20"),
-		"xor":   bond("balance-xor xmit_hash_policy layer3+4 miimon 20"),
-		"ppp":   pppoe,
-		"ipip":  ipip,
-		"wg":    wireguard,
-		"esp":   esp,
-		"vrfa":  vrf,
-		"vrfb":  vrf,
-		"roam":  roaming,
-		"multi": twoUplinks,
+		"lan":    plain,
+		"wan":    plain,
+		"vlan":   vlan,
+		"vlan2":  listedByTop(vlan),
+		"qinq":   qinq,
+		"sw":     bridge,
+		"vsw":    listedByTop(filteringBridge),
+		"bond":   bond("active-backup primary %s0 miimon 20"),
+		"xor":    bond("balance-xor xmit_hash_policy layer3+4 miimon 20"),
+		"ppp":    pppoe,
+		"ipip":   ipip,
+		"wg":     wireguard,
+		"esp":    esp,
+		"vrfa":   vrf,
+		"vrfb":   vrf,
+		"roam":   roaming,
+		"multi":  twoUplinks,
+		"jumbo":  jumbo,
+		"narrow": narrow,
 	}
 }
 
@@ -166,11 +168,13 @@ func twoUplinks(s *site) {
 	s.wire(s.name+"2", h, "eth1")
 	s.listed = append(s.listed, s.name+"2")
 	second := &site{w: s.w, number: s.number + 100}
-	for _, six := range []bool{false, true} {
-		own := behindUplinks(six)
-		s.w.router.IP(fmt.Sprintf("address add %s dev %s2%s\nroute add %s via %s table 101 onlink dev %s\nroute add %s via %s table 102 dev %s2",
-			second.prefix(gateway, six), s.name, nodad(six), own, h.addr(six), s.name, own, second.prefix(2, six).Addr(), s.name))
-		h.ns.IP(fmt.Sprintf("address add %s dev eth1%s\naddress add %s dev lo%s", second.prefix(2, six), nodad(six), own, nodad(six)))
+	s.routes = func() {
+		for _, six := range []bool{false, true} {
+			own := behindUplinks(six)
+			h.ns.IP(fmt.Sprintf("address add %s dev eth1%s\naddress add %s dev lo%s", second.prefix(2, six), nodad(six), own, nodad(six)))
+			s.w.router.IP(fmt.Sprintf("address add %s dev %s2%s\nroute add %s via %s dev %s table 101\nroute add %s via %s dev %s2 table 102",
+				second.prefix(gateway, six), s.name, nodad(six), own, h.addr(six), s.name, own, second.prefix(2, six).Addr(), s.name))
+		}
 	}
 }
 

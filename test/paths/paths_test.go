@@ -65,7 +65,7 @@ func paths() []path {
 // TestPathsLowered sends TCP and UDP in both families along every path and finds out who forwarded them, lets things happen
 // to running flows, and kills the daemon at last.
 func TestPathsLowered(t *testing.T) {
-	w := newWorld(t, lowered, append(sitesOf(paths()), "roam", "multi")...)
+	w := newWorld(t, lowered, append(sitesOf(paths()), "roam", "multi", "jumbo", "narrow")...)
 	w.run()
 	for _, p := range paths() {
 		t.Run(p.feature, func(t *testing.T) { w.prove(t, p) })

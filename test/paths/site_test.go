@@ -23,6 +23,8 @@ type site struct {
 	only4  bool     // the path carries no IPv6
 	ppp    bool     // PPP gives the addresses
 	hosts  []*host
+	behind *testkit.NS // a server behind the site's host; see narrow
+	routes func()      // adds what needs the addresses first
 }
 
 // host is a machine of a site.
@@ -62,6 +64,9 @@ func (s *site) wire(routerDev string, h *host, hostDev string) {
 func (s *site) address() {
 	if s.ppp {
 		return
+	}
+	if s.routes != nil {
+		defer s.routes()
 	}
 	families := []bool{false, true}
 	if s.only4 {

@@ -297,7 +297,8 @@ static __always_inline struct note *moved(struct __sk_buff *skb)
 	__u32 zero = 0;
 	struct local *l;
 
-	if (skb->protocol != bpf_htons(ETH_P_IPV6) || !(skb_nfct(skb) & ~NFCT_INFOMASK) ||
+	/* Not IPv4; in a VLAN in a VLAN the protocol is that of the inner tag. */
+	if (skb->protocol == bpf_htons(ETH_P_IP) || !(skb_nfct(skb) & ~NFCT_INFOMASK) ||
 	    shared_bytes(skb))
 		return 0;
 	l = bpf_map_lookup_elem(&locals, &zero);
