@@ -189,13 +189,18 @@ func (d *shapedDemo) result(p *path, w window, idle, busy [2]conversation) {
 	d.paths[p.name] = r
 }
 
-// checkRate compares the rate with the shaper's, by the kernel's counters and by what arrived of the upload.
+// checkRate compares the rate with the shaper's, by the kernel's counters and by what arrived of the upload. More than the
+// shaper allows is wrong; less may be the machine's, which has other work: then the slow path, just before, got no more.
 func (d *shapedDemo) checkRate(name string, w window) {
 	counted := w.total() / shaperRate
 	arrived := w.rate(w.arrived) * uploadFrame / uploadSegment / w.rate(w.classes[classBulk].bytes)
-	// The second thin flow is in the same class.
-	const thin = 0.02
-	ok := math.Abs(counted-1) <= rateTolerance && math.Abs(arrived-1) <= rateTolerance+thin
+	least := 0.5
+	if slow := d.paths[PathSlow]; slow != nil && name != PathSlow {
+		least = (1 - rateTolerance) * min(1, slow.BitsPerSecond/shaperRate)
+	}
+	// The second thin flow is in the same class, and what is queued at the ends of the window counts once.
+	const rest = 0.1
+	ok := counted <= 1+rateTolerance && counted >= least && math.Abs(arrived-1) <= rateTolerance+rest
 	d.check(ok, name+": rate", "%.1f of %d Mbit/s by the kernel's counters; the upload is %.0f %% of its class",
 		w.total()/1e6, shaperRate/1_000_000, 100*arrived)
 }
