@@ -50,7 +50,7 @@ test: ## go vet and all tests, VM tests included
 
 .PHONY: test-vm
 test-vm: ## only the tests under Debian's kernels in QEMU; KERNEL=6.1 GROUP=paths RUN=TestX for some, UPDATE_DOCS=1
-	@NFT_OFFLOAD_VM_KERNEL='$(KERNEL)' NFT_OFFLOAD_VM_GROUP='$(GROUP)' NFT_OFFLOAD_VM_RUN='$(RUN)' \
+	@NFT_OFFLOAD_VM_LONG=1 NFT_OFFLOAD_VM_KERNEL='$(KERNEL)' NFT_OFFLOAD_VM_GROUP='$(GROUP)' NFT_OFFLOAD_VM_RUN='$(RUN)' \
 		$(MAKE) --no-print-directory test TESTS='./test/vm/... ./internal/testkit/vm/...'
 
 .PHONY: demo
