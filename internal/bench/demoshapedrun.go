@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"math"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -139,7 +138,7 @@ func (d *shapedDemo) stays(ctx context.Context, p *path, dm *daemon) error {
 		return err
 	}
 	left := w.classes[classBulk].packets
-	ok := math.Abs(w.total()/shaperRate-1) <= rateTolerance && float64(w.totals.fast) >= minFast*float64(left)
+	ok := w.total() <= (1+rateTolerance)*shaperRate && float64(w.totals.fast) >= minFast*float64(left)
 	d.check(ok, p.name+": what leaves by the shaper stays at tc", "%.1f of %d Mbit/s; while %d packets left, %d were carried at tc",
 		w.total()/1e6, shaperRate/1_000_000, left, w.totals.fast)
 	return nil
