@@ -14,7 +14,7 @@ import (
 type pinsGoneError struct{ dir string }
 
 func (e *pinsGoneError) Error() string {
-	return fmt.Sprintf("the pins in %s are gone, and with them the programs are off the devices (was the bpf file system unmounted?); start nft-offload again", e.dir)
+	return fmt.Sprintf("the pins in %s are gone, and with them what keeps the programs on the devices (was the bpf file system unmounted?); start nft-offload again", e.dir)
 }
 
 // stillPinned looks for one of the pins.

@@ -5,33 +5,39 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 )
 
-// Abandoned reports whether the links that are pinned in the directory have all lost their devices: the network namespace is gone, or at least
-// every device in it that the datapath ran on. Where no link is pinned it says no, and so it does where filters stand in
-// for links (before Linux 6.6), which cannot be found from another namespace.
+// Abandoned reports whether nothing of what is pinned in the directory is on a device any more, nor held by a daemon as far as the
+// kernel tells: the network namespace is gone, or at least every device in it that the datapath ran on. Where nothing was
+// ever attached it says no.
 func Abandoned(dir string) (bool, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return false, fmt.Errorf("list %s: %w", dir, err)
 	}
-	found := false
+	filters, links := false, false
 	for _, e := range entries {
 		switch kind, _, _ := strings.Cut(e.Name(), "-"); kind {
 		case "clsact":
-			return false, nil
+			filters = true
 		case "link":
 			on, err := onDevice(filepath.Join(dir, e.Name()))
 			if err != nil || on {
 				return false, err
 			}
-			found = true
+			links = true
 		}
 	}
-	return found, nil
+	if filters && !links { // pinned links keep their programs
+		used, err := used(filepath.Join(dir, "control"))
+		return !used, err
+	}
+	return links && !filters, nil
 }
 
 // onDevice reports whether a pinned link is on a device.
@@ -55,4 +61,53 @@ func onDevice(pin string) (bool, error) {
 		return x.Ifindex != 0, nil
 	}
 	return true, nil // not one of ours
+}
+
+// used reports whether there is a program with the pinned map: a filter's, in whichever namespace, or a daemon's. The
+// kernel does not say where a filter is.
+func used(pin string) (bool, error) {
+	m, err := ebpf.LoadPinnedMap(pin, nil)
+	if err != nil {
+		return false, fmt.Errorf("open %s: %w", pin, err)
+	}
+	defer m.Close() //nolint:errcheck // nothing was written
+	info, err := m.Info()
+	if err != nil {
+		return false, fmt.Errorf("look at %s: %w", pin, err)
+	}
+	want, _ := info.ID()
+	for id := ebpf.ProgramID(0); ; {
+		id, err = ebpf.ProgramGetNextID(id)
+		if errors.Is(err, os.ErrNotExist) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("list programs: %w", err)
+		}
+		maps, err := mapsOf(id)
+		if err != nil {
+			return false, fmt.Errorf("look at program %d: %w", id, err)
+		}
+		if slices.Contains(maps, want) {
+			return true, nil
+		}
+	}
+}
+
+// mapsOf lists a program's maps; none of one that is gone.
+func mapsOf(id ebpf.ProgramID) ([]ebpf.MapID, error) {
+	p, err := ebpf.NewProgramFromID(id)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close() //nolint:errcheck // nothing was written
+	info, err := p.Info()
+	if err != nil {
+		return nil, err
+	}
+	maps, _ := info.MapIDs()
+	return maps, nil
 }

@@ -302,10 +302,11 @@ func detachPlace(dir string, ifindex uint32, place string) error {
 }
 
 // Withdraw removes everything below the directory: programs, links, filters, maps. It needs no daemon, and must run
-// in the network namespace of the devices. A directory that does not exist is already withdrawn.
+// in the network namespace of the devices. A directory that does not exist is withdrawn already, or was lost with its
+// file system: filters stay then.
 func Withdraw(dir string) error {
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-		return nil
+		return removeFilters()
 	}
 	devices, err := attachedDevices(dir)
 	errs := []error{err}

@@ -94,6 +94,46 @@ func detachClsact(dir string, ifindex uint32, place string) error {
 	return nil
 }
 
+// removeFilters removes our filters from all devices of the network namespace when nothing remembers them: they are known
+// by preference, handle and name. The qdisc stays, empty and without effect, for it may be somebody else's.
+func removeFilters() error {
+	qdiscs, err := netlink.QdiscList(nil)
+	if err != nil {
+		return fmt.Errorf("list qdiscs: %w", err)
+	}
+	var errs []error
+	for _, q := range qdiscs {
+		if q.Type() != "clsact" {
+			continue
+		}
+		for _, place := range []string{placeIngress, placeEgress} {
+			errs = append(errs, removeFilter(uint32(q.Attrs().LinkIndex), place))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func removeFilter(ifindex uint32, place string) error {
+	dev, err := netlink.LinkByIndex(int(ifindex))
+	if err != nil {
+		return nil //nolint:nilerr // no device, no filters
+	}
+	filters, err := netlink.FilterList(dev, parent(place))
+	if err != nil {
+		return fmt.Errorf("list filters: %w", err)
+	}
+	for _, f := range filters {
+		b, ok := f.(*netlink.BpfFilter)
+		if !ok || b.Priority != filterPref || b.Handle != filterHandle || b.Name != "nfo_"+place {
+			continue
+		}
+		if err := netlink.FilterDel(b); err != nil && !absent(err) {
+			return fmt.Errorf("remove filter: %w", err)
+		}
+	}
+	return nil
+}
+
 // absent says that what was to be removed, or its device, is gone already.
 func absent(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL)

@@ -123,9 +123,7 @@ func TestQueuesWithoutALimitOnAStockKernel(t *testing.T) {
 			udp := testkit.OpenUDP(t, r.Path(false, bulkPort), testkit.UDPOptions{Size: 200})
 			settled(t, d, udp)
 			before, established := root(t, r.Router, "r1"), d.Status()
-			if err := udp.Exchange(500, 500, time.Second).Whole(); err != nil {
-				t.Error(err)
-			}
+			unharmed(t, udp.Exchange(500, 500, time.Second))
 			if s := share(established, d.Status()); s < minShare {
 				t.Errorf("%.1f %% of the packets were fast: %+v", 100*s, d.Status().Stats)
 			}
@@ -146,9 +144,7 @@ func TestClassByRouteKeepsADeviceSlowOnAStockKernel(t *testing.T) {
 		t.Error(err)
 	}
 	udp := testkit.OpenUDP(t, r.Path(false, bulkPort), testkit.UDPOptions{Size: 200})
-	if err := udp.Exchange(300, 300, time.Second).Whole(); err != nil {
-		t.Error(err)
-	}
+	unharmed(t, udp.Exchange(300, 300, time.Second))
 	if c := classes(t, r); c["1:10"].Packets != 300 {
 		t.Errorf("300 packets were sent, and the classes are %v", c)
 	}
@@ -166,9 +162,7 @@ func TestKernelFlowtableForgetsTheClassOnAStockKernel(t *testing.T) {
 				start(t, r, engine.TC)
 			}
 			udp := testkit.OpenUDP(t, r.Path(false, voicePort), testkit.UDPOptions{Size: 200})
-			if err := udp.Exchange(500, 300, time.Second).Whole(); err != nil {
-				t.Error(err)
-			}
+			unharmed(t, udp.Exchange(500, 300, time.Second))
 			c := classes(t, r)
 			if c["1:10"].Packets > 50 || c["1:30"].Packets < 450 {
 				t.Errorf("the kernel's flowtable keeps the class of a flow now: %v", c)

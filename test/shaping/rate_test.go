@@ -125,9 +125,7 @@ func flood(t *testing.T, r *testkit.Router, d *daemon.Daemon) float64 {
 		t.Error(err)
 	}
 	udp.Close()
-	if stats.Up.Corrupt+stats.Up.Duplicated+stats.Down.Corrupt > 0 || len(stats.Errors) > 0 {
-		t.Errorf("udp: %+v", stats)
-	}
+	unharmed(t, stats)
 	// Where other programs run, the sender is late now and then, and the shaper runs empty.
 	slices.Sort(pieces)
 	return pieces[7]

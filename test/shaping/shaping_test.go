@@ -188,6 +188,15 @@ func share(before, after engine.Status) float64 {
 	return float64(fast) / float64(max(fast+slow, 1))
 }
 
+// unharmed fails the test where datagrams were changed or came twice. Where the sockets of a busy machine lose some, the
+// counters of the router still say where each went.
+func unharmed(t *testing.T, s testkit.UDPStats) {
+	t.Helper()
+	if s.Up.Corrupt+s.Up.Duplicated+s.Down.Corrupt+s.Down.Duplicated > 0 || len(s.Errors) > 0 {
+		t.Errorf("udp: %+v", s)
+	}
+}
+
 // minShare is the least that must be fast of an established flow.
 const minShare = 0.95
 

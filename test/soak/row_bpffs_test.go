@@ -124,8 +124,8 @@ func (b *bed) unmountOnce(killed bool) {
 		if daemon.ExitCode(err) != 1 || !strings.Contains(b.d.Output(), "bpf file system unmounted") {
 			b.t.Errorf("the daemon ended with %v and said: %s", err, b.d.Output())
 		}
+		b.nothingLeft(b.d.Pins(), left)
 	}
-	b.nothingLeft(b.d.Pins(), left)
 	b.talkOn(2)
 	err := b.mounts.do(func() error {
 		out, err := exec.Command(daemon.Binary(b.t), "--netns", b.r.Router.Name, "withdraw").CombinedOutput()
@@ -137,5 +137,6 @@ func (b *bed) unmountOnce(killed bool) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	b.nothingLeft(b.d.Pins(), left)
 	b.take(b.launchAside())
 }
