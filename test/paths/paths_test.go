@@ -79,12 +79,20 @@ func TestPathsLowered(t *testing.T) {
 	t.Run("without a daemon", func(t *testing.T) { without(t, w) })
 }
 
-// TestPathsOnTheKernelsFlowtable does the same where the kernel's own flowtable is below.
+// TestPathsOnTheKernelsFlowtable does the same where the kernel's own flowtable is below, and what rulesets do with it.
 func TestPathsOnTheKernelsFlowtable(t *testing.T) {
 	w := newWorld(t, flowtable, sitesOf(paths())...)
+	w.load(w.ruleset())
+	w.alone = w.reload(t)
 	w.run()
 	for _, p := range paths() {
 		t.Run(p.feature, func(t *testing.T) { w.prove(t, p) })
+	}
+	for _, e := range tables() {
+		t.Run(e.feature, func(t *testing.T) {
+			e.run(t, w)
+			testkit.Proved(t, testkit.Feature{Section: "The kernel's own flowtable", Name: e.feature, Result: e.result})
+		})
 	}
 }
 

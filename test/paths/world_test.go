@@ -40,6 +40,7 @@ type world struct {
 	router *testkit.NS
 	sites  map[string]*site
 	d      *daemon.Daemon
+	alone  uint64 // packets lost in reloads without the program
 }
 
 // newWorld builds the sites, all of one router, without a ruleset.
@@ -120,13 +121,13 @@ func (w *world) run(args ...string) {
 }
 
 // load loads a ruleset in the world's form and returns what the command said.
-func (w *world) load(ruleset string) string {
+func (w *world) load(ruleset string, flags ...string) string {
 	w.t.Helper()
 	file := filepath.Join(w.t.TempDir(), "ruleset.nft")
 	if err := os.WriteFile(file, []byte(ruleset), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
-	args := []string{"load", file}
+	args := append([]string{"load", file}, flags...)
 	if w.form == lowered {
 		args = append(args, "--lower")
 	}
