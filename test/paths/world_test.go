@@ -4,6 +4,7 @@ package paths
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/testkit"
@@ -113,6 +115,28 @@ func (w *world) run(args ...string) {
 	w.t.Helper()
 	w.load(w.ruleset())
 	w.d = daemon.Start(w.t, w.router, args...)
+	w.allUsed()
+}
+
+// become loads the ruleset in another form, under the program that runs.
+func (w *world) become(f form) {
+	w.t.Helper()
+	w.form = f
+	w.load(w.ruleset())
+	testkit.MustAwait(w.t, time.Minute, func() error {
+		for _, table := range w.d.Status().Flowtables {
+			if table.Lowered == (f == lowered) {
+				return nil
+			}
+		}
+		return errors.New("the program has not seen the new ruleset")
+	})
+	w.allUsed()
+}
+
+// allUsed wants the fast path on every device that the ruleset lists.
+func (w *world) allUsed() {
+	w.t.Helper()
 	for _, d := range w.d.Status().Devices {
 		if d.Hook == engine.Off {
 			w.t.Errorf("%s: %s", d.Name, d.Reason)
