@@ -15,10 +15,10 @@ import (
 	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
-// Loads are small: the CPU is emulated. Each direction of each flow has this many packets a second for about a second.
+// Loads are small: the CPU is emulated. Each direction of each flow has this many packets a second for less than a second.
 const (
-	rate    = 150
-	packets = 200
+	rate    = 200
+	packets = 120
 	warm    = 12              // packets before the count begins: a flow is learned from its first ones
 	learned = 5 * time.Second // by then a flow that can be fast is
 	quiet   = 5 * time.Second // an emulated machine is late in everything

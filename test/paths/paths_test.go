@@ -62,30 +62,44 @@ func paths() []path {
 	}
 }
 
-// TestPathsLowered sends TCP and UDP in both families along every path and finds out who forwarded them, lets things happen
-// to running flows, and kills the daemon at last.
-func TestPathsLowered(t *testing.T) {
-	w := newWorld(t, lowered, append(sitesOf(paths()), "roam", "multi", "jumbo", "narrow")...)
+// TestPaths sends TCP and UDP in both families along every path and finds out who forwarded them, first on the kernel's own
+// flowtable and then with the ruleset lowered, all with one program. In between rulesets do what they do with flowtables,
+// then things happen to running flows, and at last the program is killed.
+func TestPaths(t *testing.T) {
+	w := newWorld(t, flowtable, append(sitesOf(paths()), "roam", "multi", "jumbo", "narrow")...)
+	t.Log("the world is there")
+	w.load(w.ruleset())
+	w.alone = w.reload(t)
+	t.Log("reloaded without the program")
 	w.run()
-	for _, p := range paths() {
-		t.Run(p.feature, func(t *testing.T) { w.prove(t, p) })
-	}
-	for _, e := range events() {
-		t.Run(e.feature, func(t *testing.T) {
-			e.run(t, w)
-			testkit.Proved(t, testkit.Feature{Section: "Changes under traffic, with `load --lower`", Name: e.feature, Result: e.result})
-		})
-	}
+	t.Log("the program runs")
+	w.prove(t, paths())
+	w.happen(t, "The kernel's own flowtable", tables())
+	w.become(lowered)
+	w.prove(t, paths())
+	w.happen(t, "Changes under traffic, with `load --lower`", events())
 	t.Run("without a daemon", func(t *testing.T) { without(t, w) })
 }
 
-// TestPathsOnTheKernelsFlowtable does the same where the kernel's own flowtable is below.
-func TestPathsOnTheKernelsFlowtable(t *testing.T) {
-	w := newWorld(t, flowtable, sitesOf(paths())...)
-	w.run()
-	for _, p := range paths() {
-		t.Run(p.feature, func(t *testing.T) { w.prove(t, p) })
-	}
+// prove sends along all paths, in the world's form.
+func (w *world) prove(t *testing.T, paths []path) {
+	t.Run(string(w.form), func(t *testing.T) {
+		for _, p := range paths {
+			t.Run(p.feature, func(t *testing.T) { w.along(t, p) })
+		}
+	})
+}
+
+// happen lets events happen, each a row of a table in the matrix.
+func (w *world) happen(t *testing.T, section string, events []event) {
+	t.Run("events "+string(w.form), func(t *testing.T) {
+		for _, e := range events {
+			t.Run(e.feature, func(t *testing.T) {
+				e.run(t, w)
+				testkit.Proved(t, testkit.Feature{Section: section, Name: e.feature, Result: e.result})
+			})
+		}
+	})
 }
 
 // sitesOf are the sites that paths lead through, each once.
@@ -102,7 +116,8 @@ func sitesOf(paths []path) []string {
 	return names
 }
 
-func (w *world) prove(t *testing.T, p path) {
+// along sends along one path.
+func (w *world) along(t *testing.T, p path) {
 	t.Helper()
 	from, to := w.host(p.from), w.host(p.to)
 	before := w.d.Status()

@@ -4,6 +4,7 @@ package paths
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/testkit"
@@ -40,6 +42,7 @@ type world struct {
 	router *testkit.NS
 	sites  map[string]*site
 	d      *daemon.Daemon
+	alone  uint64 // packets lost in reloads without the program
 }
 
 // newWorld builds the sites, all of one router, without a ruleset.
@@ -112,6 +115,28 @@ func (w *world) run(args ...string) {
 	w.t.Helper()
 	w.load(w.ruleset())
 	w.d = daemon.Start(w.t, w.router, args...)
+	w.allUsed()
+}
+
+// become loads the ruleset in another form, under the program that runs.
+func (w *world) become(f form) {
+	w.t.Helper()
+	w.form = f
+	w.load(w.ruleset())
+	testkit.MustAwait(w.t, time.Minute, func() error {
+		for _, table := range w.d.Status().Flowtables {
+			if table.Lowered == (f == lowered) {
+				return nil
+			}
+		}
+		return errors.New("the program has not seen the new ruleset")
+	})
+	w.allUsed()
+}
+
+// allUsed wants the fast path on every device that the ruleset lists.
+func (w *world) allUsed() {
+	w.t.Helper()
 	for _, d := range w.d.Status().Devices {
 		if d.Hook == engine.Off {
 			w.t.Errorf("%s: %s", d.Name, d.Reason)
@@ -120,13 +145,13 @@ func (w *world) run(args ...string) {
 }
 
 // load loads a ruleset in the world's form and returns what the command said.
-func (w *world) load(ruleset string) string {
+func (w *world) load(ruleset string, flags ...string) string {
 	w.t.Helper()
 	file := filepath.Join(w.t.TempDir(), "ruleset.nft")
 	if err := os.WriteFile(file, []byte(ruleset), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
-	args := []string{"load", file}
+	args := append([]string{"load", file}, flags...)
 	if w.form == lowered {
 		args = append(args, "--lower")
 	}

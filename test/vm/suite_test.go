@@ -60,7 +60,7 @@ func suite() vm.Suite {
 			},
 			{
 				// Every path a router may have, and the kernel's own flowtable under everything that happens to it.
-				Name: "paths", Long: true, Package: module + "/test/paths", Timeout: 6 * time.Minute,
+				Name: "paths", Long: true, Package: module + "/test/paths", Timeout: 15 * time.Minute,
 			},
 			{
 				// The row of the reliability table that sets the clock: the host's is everybody's.
