@@ -48,13 +48,14 @@ func tunnel() *stack { return &stack{name: "tun", top: "DEVt", bare: true} }
 // build makes the stacks and moves the addresses to them.
 func (b *box) build() {
 	b.t.Helper()
-	for side, st := range b.stacks {
+	if b.stacks == [2]*stack{} {
+		return
+	}
+	for side, dev := range []testkit.Dev{b.r.R0, b.r.R1} {
+		b.headroom(dev)
+		st, far := b.stacks[side], []testkit.Dev{b.r.C0, b.r.S0}[side]
 		if st == nil {
 			continue
-		}
-		dev, far := b.r.R0, b.r.C0
-		if side == server {
-			dev, far = b.r.R1, b.r.S0
 		}
 		top := st.on(st.top, dev)
 		if st.bare {
