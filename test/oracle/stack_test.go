@@ -58,11 +58,7 @@ func tunnel() *stack {
 // build makes the stacks and moves the addresses to them.
 func (b *box) build() {
 	b.t.Helper()
-	if b.stacks == [2]*stack{} {
-		return
-	}
 	for side, dev := range []testkit.Dev{b.r.R0, b.r.R1} {
-		b.headroom(dev)
 		st, far := b.stacks[side], []testkit.Dev{b.r.C0, b.r.S0}[side]
 		if st == nil {
 			continue
