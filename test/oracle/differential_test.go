@@ -54,11 +54,14 @@ func (p *pairOfBoxes) compareFlow(proto uint8, six bool) {
 	if want != tuples {
 		p.t.Fatalf("the two kernels translate differently: %v and %v", want, tuples)
 	}
-	// Two packets each way: learned, paired, ready; as long as any that follows.
-	big := make([]byte, 1400)
-	for range 2 {
+	// Two packets each way: learned, paired, ready; as long as any that follows. No two alike, so that none can pass for
+	// another.
+	for i := range 2 {
 		for side, tup := range tuples {
-			p.same(side, packet.New(tup, big), "")
+			s := packet.New(tup, make([]byte, 1400))
+			s.Payload[0] = byte(i)
+			s.Seq += uint32(i * len(s.Payload))
+			p.same(side, s, "")
 		}
 	}
 	before := p.dut.fast()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
 // tagged is a VLAN device. Its priority maps give an IPv6 flow another priority on the way out than on the way in; IPv4
@@ -74,6 +75,20 @@ ip link set DEVb up
 ip link set DEVb.30 up
 `,
 	}
+}
+
+// dialled is a PPPoE session.
+func dialled() *stack {
+	return &stack{name: "pppoe", top: "DEVs", bare: func(b *box, side int, top string) bareEnd {
+		if side == client {
+			return testkit.OpenSession(b.t, b.r.R0, b.r.C0, top, side)
+		}
+		return testkit.OpenSession(b.t, b.r.R1, b.r.S0, top, side)
+	}}
+}
+
+func TestSameBytesThroughPPPoE(t *testing.T) {
+	compareStacks(t, datapath.HookTC, pairing{nil, dialled()}, pairing{tagged(), dialled()}, pairing{dialled(), dialled()}, pairing{dialled(), tunnel()})
 }
 
 func TestSameBytesThroughVLANs(t *testing.T) {

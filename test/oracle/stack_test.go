@@ -24,8 +24,14 @@ type stack struct {
 	mac  packet.MAC
 	// port is the name of another port of the bridge, if DEV is one.
 	port string
-	// bare has a tun device instead of DEV.
-	bare bool
+	// bare makes a device without Ethernet header, called top, on which programs run instead of DEV.
+	bare func(b *box, side int, top string) bareEnd
+}
+
+// bareEnd is the far end of a device without Ethernet header.
+type bareEnd interface {
+	end
+	Dev() testkit.Dev
 }
 
 func bridged() *stack {
@@ -43,23 +49,24 @@ ip link set DEVb up
 	}
 }
 
-func tunnel() *stack { return &stack{name: "tun", top: "DEVt", bare: true} }
+func tunnel() *stack {
+	return &stack{name: "tun", top: "DEVt", bare: func(b *box, _ int, top string) bareEnd {
+		return testkit.OpenTun(b.t, b.r.Router, top)
+	}}
+}
 
 // build makes the stacks and moves the addresses to them.
 func (b *box) build() {
 	b.t.Helper()
-	for side, st := range b.stacks {
+	for side, dev := range []testkit.Dev{b.r.R0, b.r.R1} {
+		st, far := b.stacks[side], []testkit.Dev{b.r.C0, b.r.S0}[side]
 		if st == nil {
 			continue
 		}
-		dev, far := b.r.R0, b.r.C0
-		if side == server {
-			dev, far = b.r.R1, b.r.S0
-		}
 		top := st.on(st.top, dev)
-		if st.bare {
-			tun := testkit.OpenTun(b.t, b.r.Router, top)
-			b.on[side], b.ports[side] = tun.Dev(), tun
+		if st.bare != nil {
+			far := st.bare(b, side, top)
+			b.on[side], b.ports[side] = far.Dev(), far
 		}
 		b.r.Router.Run("ip", "addr", "flush", "dev", dev.Name, "scope", "global")
 		b.r.Router.Script(st.on(st.make, dev))
@@ -69,7 +76,7 @@ func (b *box) build() {
 				net, flags = dev.IP6Net, []string{"nodad"}
 			}
 			b.r.Router.Run("ip", slices.Concat([]string{"addr", "add", net.String(), "dev", top}, flags)...)
-			if !st.bare {
+			if st.bare == nil {
 				b.r.Router.Run("ip", "neigh", "replace", far.Addr(six).String(), "lladdr", far.MAC.String(), "dev", top, "nud", "permanent")
 			}
 		}
@@ -96,7 +103,7 @@ func (st *stack) devices(b *box, below datapath.Device) []datapath.Device {
 	if st == nil {
 		return []datapath.Device{below}
 	}
-	if st.bare {
+	if st.bare != nil {
 		below.Bare, below.Hook, below.XDPTarget = true, datapath.HookTC, false
 		return []datapath.Device{below}
 	}

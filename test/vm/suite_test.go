@@ -15,7 +15,7 @@ const module = "github.com/nft-offload/nft-offload"
 func suite() vm.Suite {
 	return vm.Suite{
 		// kfuncs of a module are only there when it is loaded; other modules load by themselves.
-		Modules: []string{"nf_conntrack", "nf_flow_table", "nft_flow_offload", "veth", "nfnetlink_queue", "nft_queue", "ppp_generic", "pppox", "pppoe", "ppp_async", "ppp_synctty"},
+		Modules: []string{"nf_conntrack", "nf_flow_table", "nft_flow_offload", "veth", "nfnetlink_queue", "nft_queue", "tun", "ppp_generic", "pppox", "pppoe", "ppp_async", "ppp_synctty"},
 		Groups: []vm.Group{
 			{Name: "smoke", Script: flowtable},
 			{
