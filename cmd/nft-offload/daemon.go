@@ -121,7 +121,7 @@ func (r *runner) open(mark uint32) (*fastPath, error) {
 		Dir: r.pins, MaxFlows: r.options.maxFlows, MinPackets: r.options.minPackets, Mark: mark,
 		Due: r.options.lease / 2, Hard: r.options.lease,
 	}
-	pinned, err := r.env.places.pinned(r.namespace)
+	pinned, err := r.adoptable()
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +137,23 @@ func (r *runner) open(mark uint32) (*fastPath, error) {
 		return nil, errors.Join(err, datapath.Withdraw(r.pins))
 	}
 	return f, err
+}
+
+// adoptable reports whether an earlier run left a datapath. One that is on no device any more may be of another network
+// namespace, which had the number before: it is withdrawn.
+func (r *runner) adoptable() (bool, error) {
+	pinned, err := r.env.places.pinned(r.namespace)
+	if err != nil || !pinned {
+		return false, err
+	}
+	carries, err := r.env.places.carries(r.namespace)
+	if err != nil || carries {
+		return carries, err
+	}
+	if err := datapath.Withdraw(r.pins); err != nil {
+		return false, fmt.Errorf("withdraw what is on no device any more: %w", err)
+	}
+	return false, nil
 }
 
 // serve runs the engine, and answers on the socket as soon as the devices are attached. A context that ends with a cause

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nft-offload/nft-offload/internal/datapath"
 )
 
 // places are the directories that hold what belongs to a network namespace. The names are its inode, which is what
@@ -43,4 +45,14 @@ func (p places) pinned(ns uint64) (bool, error) {
 		return false, fmt.Errorf("look for a pinned datapath: %w", err)
 	}
 	return true, nil
+}
+
+// carries reports whether a datapath is pinned for the namespace that is on a device of it. What is not was left in an
+// earlier namespace of the same number, or its devices are gone.
+func (p places) carries(ns uint64) (bool, error) {
+	abandoned, err := datapath.Abandoned(p.pins(ns))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && !abandoned, err
 }

@@ -65,11 +65,11 @@ func (e *env) noDaemon(err error) error {
 	if nsErr != nil {
 		return nsErr
 	}
-	pinned, pinErr := e.places.pinned(ns)
+	carries, carryErr := e.places.carries(ns)
 	switch {
-	case pinErr != nil:
+	case carryErr != nil:
 		return fmt.Errorf("%w; start one with `nft-offload run`", err)
-	case pinned:
+	case carries:
 		return fmt.Errorf("%w, but its datapath is pinned and carries flows under their leases; `nft-offload run` adopts it, `nft-offload withdraw` removes it", err)
 	}
 	return fmt.Errorf("%w and no datapath is pinned; start one with `nft-offload run`", err)

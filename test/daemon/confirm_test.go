@@ -485,7 +485,8 @@ func TestRollbackLeavesTheTablesOfOthersAlone(t *testing.T) {
 	c := loadConfirm(t, r.Router, time.Hour, "delete table inet mine\ntable inet mine {\n chain c {\n drop\n }\n}\n")
 	handles := func() string { return r.Router.Run("nft", "-a", "list", "table", "ip", "docker") }
 	docker := handles()
-	if out, err := daemon.Command(t, r.Router, "rollback"); err != nil || !strings.Contains(out, "put back inet mine") || strings.Contains(out, "docker") {
+	out, err := daemon.Command(t, r.Router, "rollback")
+	if said := strings.Join(strings.Fields(out), " "); err != nil || !strings.Contains(said, "put back inet mine") || strings.Contains(said, "docker") {
 		t.Errorf("rollback: %v: %s", err, out)
 	}
 	if code := c.code(); code != 9 {

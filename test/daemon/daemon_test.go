@@ -146,6 +146,22 @@ func TestKilledDaemonIsAdoptedWithItsFlows(t *testing.T) {
 	}
 }
 
+// The number of a network namespace is used again once it is gone, and what a killed daemon left there stays.
+func TestWhatIsOnNoDeviceIsNotAdopted(t *testing.T) {
+	r, d := start(t)
+	d.Kill9()
+	if _, err := daemon.Command(t, r.Router, "status"); daemon.ExitCode(err) != 5 || !strings.Contains(err.Error(), "datapath is pinned and carries flows") {
+		t.Errorf("status: %v", err)
+	}
+	r.Router.Script("ip link del r0\nip link del r1")
+	if _, err := daemon.Command(t, r.Router, "status"); daemon.ExitCode(err) != 5 || !strings.Contains(err.Error(), "no datapath is pinned") {
+		t.Errorf("status: %v", err)
+	}
+	if d = daemon.Start(t, r.Router); d.Status().Adopted {
+		t.Error("a datapath without a device was adopted")
+	}
+}
+
 func TestAdoptionWithAnotherTableSizeStartsAnew(t *testing.T) {
 	r, d := start(t, "--max-flows", "1000")
 	udp := forwarded(t, r, d)
@@ -171,7 +187,7 @@ func TestWithdrawRemovesWhatAKilledDaemonLeft(t *testing.T) {
 		d.Kill9()
 		out, err := daemon.Command(t, r.Router, "status")
 		if daemon.ExitCode(err) != 5 || !strings.Contains(out, "is pinned") {
-			t.Errorf("status: %v: %s", err, out)
+			t.Errorf("status: %v", err)
 		}
 		for _, want := range []string{"removed the datapath", "nothing to withdraw"} {
 			out, err := daemon.Command(t, r.Router, "withdraw")

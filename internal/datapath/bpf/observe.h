@@ -287,21 +287,24 @@ static __always_inline int teach(struct scratch *s, struct __sk_buff *skb, struc
 }
 
 /*
- * A packet without a note of its own may be the one that this CPU has noted last: an IPv6 packet without the room for
- * the header of its next device (a tunnel, a VLAN in a VLAN) leaves the stack as a copy (skb_expand_head of
- * net/core/skbuff.c, in ip6_finish_output2; IPv4 makes room in place before, in ip_forward). The clones of a flood look
- * the same, and so does what `dup` sends; those share their bytes or have no conntrack entry.
+ * Not every packet has the sk_buff that was noted: an IPv6 packet without the room for the header of its next device (a
+ * tunnel, a VLAN in a VLAN) leaves the stack as a copy (skb_expand_head of net/core/skbuff.c, in ip6_finish_output2; IPv4
+ * makes room in place before, in ip_forward). The clones of a flood look the same, and so does what `dup` sends; those
+ * share their bytes or have no conntrack entry.
  */
-static __always_inline struct note *moved(struct __sk_buff *skb)
+static __always_inline int may_have_moved(struct __sk_buff *skb)
+{
+	/* Not IPv4; in a VLAN in a VLAN the protocol is that of the inner tag. */
+	return skb->protocol != bpf_htons(ETH_P_IP) && skb_nfct(skb) & ~NFCT_INFOMASK &&
+	       !shared_bytes(skb);
+}
+
+/* One that moved is most likely what this CPU has noted last. */
+static __always_inline struct note *last_noted(void)
 {
 	__u32 zero = 0;
-	struct local *l;
+	struct local *l = bpf_map_lookup_elem(&locals, &zero);
 
-	/* Not IPv4; in a VLAN in a VLAN the protocol is that of the inner tag. */
-	if (skb->protocol == bpf_htons(ETH_P_IP) || !(skb_nfct(skb) & ~NFCT_INFOMASK) ||
-	    shared_bytes(skb))
-		return 0;
-	l = bpf_map_lookup_elem(&locals, &zero);
 	return l ? note_of(l->noted) : 0;
 }
 
@@ -314,22 +317,28 @@ static __always_inline int alike(struct scratch *s, struct __sk_buff *skb, const
 /*
  * The note about this packet, or 0. Addresses of sk_buffs are used again at once: a clone or a packet that moved may have
  * that of a noted one which left, or was dropped. So one that may be a clone, and any at an address whose noted packet
- * has left, must look like the noted one before anything else is believed.
+ * has left, must look like the noted one before anything else is believed. Datagrams of IPv6 may all look the same, so
+ * one that may have moved says nothing about a packet that has left.
  */
 static __always_inline struct note *note_about(struct scratch *s, struct __sk_buff *skb)
 {
-	struct note *n = note_slot(skb);
+	struct note *here = note_slot(skb), *n;
 
 	s->again = 0;
-	if (n && n->skb == (__u64)(long)skb) {
-		if ((!n->left && !(floods && shared_bytes(skb))) || alike(s, skb, n)) {
-			s->again = n->left;
-			n->left = 1;
-			return n;
-		}
+	if (here && here->skb != (__u64)(long)skb)
+		here = 0;
+	if (here && !here->left && !(floods && shared_bytes(skb))) {
+		here->left = 1;
+		return here;
 	}
-	n = moved(skb);
-	if (n && n->skb && !n->left && alike(s, skb, n)) {
+	n = here;
+	if (may_have_moved(skb)) {
+		n = last_noted();
+		if (n && (!n->skb || n->left))
+			n = 0;
+	}
+	if (n && alike(s, skb, n)) {
+		s->again = n->left;
 		n->left = 1;
 		return n;
 	}
