@@ -154,7 +154,7 @@ type nfoKey6 struct {
 type nfoLocal struct {
 	_       structs.HostLayout
 	Skb     uint64
-	Noted   uint64
+	Tickets uint64
 	Jiffies uint64
 	Ns      uint64
 	Clone   uint64
@@ -180,6 +180,8 @@ type nfoNote struct {
 	Sport   uint16
 	Dport   uint16
 	Hit     uint32
+	Ticket  uint32
+	Pad     uint32
 }
 
 type nfoRefusal struct {

@@ -163,7 +163,9 @@ struct note {
 	__u8 tos, ttl, proto, family;
 	__be32 saddr[4], daddr[4];
 	__be16 sport, dport;
-	__u32 hit; /* tc ingress found an entry */
+	__u32 hit;    /* tc ingress found an entry */
+	__u32 ticket; /* the packet's tc_index, if it has that from us */
+	__u32 pad;
 };
 #define NOTES 64
 #define SEEN 4096 /* counters of too_short: hash bits 8 to 31, count 0 to 7 */
@@ -221,8 +223,8 @@ struct {
 
 /* What a CPU keeps between programs. */
 struct local {
-	__u64 skb;   /* see note_slot */
-	__u64 noted; /* the sk_buff of the last note */
+	__u64 skb;     /* see note_slot */
+	__u64 tickets; /* see ticket_for */
 	__u64 jiffies, ns;
 	__u64 clone;   /* where the bytes are of the last clone that left by a bridge port */
 	__u32 refused; /* ticks: the last sample in the map refused */

@@ -36,14 +36,43 @@ static __always_inline void note_clear(struct __sk_buff *skb)
 		n->skb = 0;
 }
 
+static __always_inline void set_tc_index(struct __sk_buff *skb, __u32 v)
+{
+	/* clang would keep the member's address in a register, which the verifier does not take for a context's */
+	asm volatile("*(u32 *)(%[skb] + %[off]) = %[v]" ::[skb] "r"(skb),
+		     [off] "i"(__builtin_offsetof(struct __sk_buff, tc_index)), [v] "r"(v)
+		     : "memory");
+}
+
+/*
+ * An IPv6 packet may leave the stack as a copy in another sk_buff: for lack of room for the header of its next device (a
+ * tunnel, a VLAN in a VLAN; skb_expand_head of net/core/skbuff.c, in ip6_finish_output2. IPv4 makes room in place before,
+ * in ip_forward). Copies keep tc_index, which means nothing but to the qdisc it leaves by. So such a packet goes through the
+ * kernel with a number in it, which the observer takes out again: the slot of the note, and what tells it from the notes
+ * that were in the slot before. Packets with an index of somebody else keep that.
+ */
+static __always_inline __u32 ticket_for(struct __sk_buff *skb, struct local *l)
+{
+	__u32 ticket;
+
+	if (skb->tc_index)
+		return 0;
+	l->tickets += NOTES;
+	if (!(l->tickets & 0xffff))
+		l->tickets += NOTES;
+	ticket = (l->tickets | (l->skb >> 8) % NOTES) &
+		 0xffff; /* note_slot has put the address there */
+	set_tc_index(skb, ticket);
+	return ticket;
+}
+
 static __always_inline void note_common(struct note *n, struct __sk_buff *skb, const struct pkt *p,
 					const void *frame, __u32 hit)
 {
 	__u32 zero = 0;
 	struct local *l = bpf_map_lookup_elem(&locals, &zero);
 
-	if (l)
-		l->noted = l->skb; /* note_slot has put it there */
+	n->ticket = l && p->v6 ? ticket_for(skb, l) : 0;
 	n->tags = p->tags;
 	n->time = now_ns();
 	n->ifindex = skb->ifindex;

@@ -286,28 +286,6 @@ static __always_inline int teach(struct scratch *s, struct __sk_buff *skb, struc
 	return learn4(n);
 }
 
-/*
- * Not every packet has the sk_buff that was noted: an IPv6 packet without the room for the header of its next device (a
- * tunnel, a VLAN in a VLAN) leaves the stack as a copy (skb_expand_head of net/core/skbuff.c, in ip6_finish_output2; IPv4
- * makes room in place before, in ip_forward). The clones of a flood look the same, and so does what `dup` sends; those
- * share their bytes or have no conntrack entry.
- */
-static __always_inline int may_have_moved(struct __sk_buff *skb)
-{
-	/* Not IPv4; in a VLAN in a VLAN the protocol is that of the inner tag. */
-	return skb->protocol != bpf_htons(ETH_P_IP) && skb_nfct(skb) & ~NFCT_INFOMASK &&
-	       !shared_bytes(skb);
-}
-
-/* One that moved is most likely what this CPU has noted last. */
-static __always_inline struct note *last_noted(void)
-{
-	__u32 zero = 0;
-	struct local *l = bpf_map_lookup_elem(&locals, &zero);
-
-	return l ? note_of(l->noted) : 0;
-}
-
 /* Is the note about the packet that leaves? What is asked where the address of the sk_buff does not tell. */
 static __always_inline int alike(struct scratch *s, struct __sk_buff *skb, const struct note *n)
 {
@@ -315,36 +293,52 @@ static __always_inline int alike(struct scratch *s, struct __sk_buff *skb, const
 }
 
 /*
+ * The note about a packet that has another sk_buff now. What a flood or `dup` sends has a copy of the ticket, too; clones
+ * share their bytes, and the other has no conntrack entry.
+ */
+static __always_inline struct note *moved(struct __sk_buff *skb, __u32 ticket)
+{
+	__u32 i = ticket % NOTES;
+	struct note *n;
+
+	if (!ticket || !(skb_nfct(skb) & ~NFCT_INFOMASK) || shared_bytes(skb))
+		return 0;
+	n = bpf_map_lookup_elem(&notes, &i);
+	return n && n->skb && n->ticket == ticket && !n->left ? n : 0;
+}
+
+/* A note with a ticket is about a packet with that ticket, or about one that left before, without it. */
+static __always_inline int another(const struct note *n, __u32 ticket)
+{
+	return n->ticket && n->ticket != ticket && (ticket || !n->left);
+}
+
+/*
  * The note about this packet, or 0. Addresses of sk_buffs are used again at once: a clone or a packet that moved may have
- * that of a noted one which left, or was dropped. So one that may be a clone, and any at an address whose noted packet
- * has left, must look like the noted one before anything else is believed. Datagrams of IPv6 may all look the same, so
- * one that may have moved says nothing about a packet that has left.
+ * that of a noted one which left, or was dropped. So one that may be a clone, one that moved, and any at an address whose
+ * noted packet has left, must look like the noted one before anything else is believed.
  */
 static __always_inline struct note *note_about(struct scratch *s, struct __sk_buff *skb)
 {
-	struct note *here = note_slot(skb), *n;
+	struct note *n = note_slot(skb);
+	__u32 ticket = skb->tc_index;
 
 	s->again = 0;
-	if (here && here->skb != (__u64)(long)skb)
-		here = 0;
-	if (here && !here->left && !(floods && shared_bytes(skb))) {
-		here->left = 1;
-		return here;
+	if (!n || n->skb != (__u64)(long)skb || another(n, ticket))
+		n = moved(skb, ticket);
+	else if (!n->left && !(floods && shared_bytes(skb)))
+		goto found;
+	if (!n || !alike(s, skb, n)) {
+		if (floods)
+			see_clone(skb);
+		return 0;
 	}
-	n = here;
-	if (may_have_moved(skb)) {
-		n = last_noted();
-		if (n && (!n->skb || n->left))
-			n = 0;
-	}
-	if (n && alike(s, skb, n)) {
-		s->again = n->left;
-		n->left = 1;
-		return n;
-	}
-	if (floods)
-		see_clone(skb);
-	return 0;
+	s->again = n->left;
+found:
+	n->left = 1;
+	if (ticket && n->ticket == ticket)
+		set_tc_index(skb, 0);
+	return n;
 }
 
 /*
