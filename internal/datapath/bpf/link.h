@@ -92,7 +92,7 @@ static __always_inline int relink(struct frame *f, const struct pkt *p, const st
 		eth = f->data;
 		if ((void *)(eth + 1) > f->end)
 			return R_NO_MEMORY; /* cannot happen: just made */
-		eth->h_proto = 0;
+		eth->h_proto = skb->protocol;
 	} else if (p->tags != out) {
 		if (p->tags && bpf_skb_vlan_pop(skb))
 			return R_NO_MEMORY;
