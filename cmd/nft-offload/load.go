@@ -217,6 +217,9 @@ func (e *env) printReport(what string, r nft.Report) {
 			}
 			fmt.Fprintf(e.stdout, "  %s: %s\n", what, e.bad(strings.Join(f.Missing, ", ")))
 		}
+		if len(f.Patterns) > 0 {
+			wrap(e.stdout, "  ", fmt.Sprintf("in place of %s, which this kernel's flowtables do not take (Linux 6.16 does); load again for devices that come later, or with --lower", strings.Join(f.Patterns, ", ")), e.width())
+		}
 		if f.Refused != "" {
 			wrap(e.stdout, "  ", "without `flags offload`: "+f.Refused, e.width())
 		}

@@ -51,7 +51,7 @@ func Enable(ctx context.Context, devices []string, o Options) (Report, error) {
 		return Report{}, fmt.Errorf("enable: %w", err)
 	}
 	for _, d := range devices {
-		if !e.exists(d) {
+		if !e.devices.exists(d) {
 			return Report{}, fmt.Errorf("enable: %w", &DeviceError{d})
 		}
 	}

@@ -19,13 +19,13 @@ type block struct {
 }
 
 // parseBlock reads what is between the braces of a flowtable block.
-func parseBlock(t Flowtable, body []token, vars map[string][]token, exists func(string) bool) (block, error) {
+func parseBlock(t Flowtable, body []token, vars map[string][]token, d devices) (block, error) {
 	b := block{table: t, body: body}
 	for from := 0; from < len(body); {
 		to := from + statementLen(body[from:])
 		ws := words(body[from:to])
 		if len(ws) > 0 {
-			if err := b.statement(ws, [2]int{from, to}, vars, exists); err != nil {
+			if err := b.statement(ws, [2]int{from, to}, vars, d); err != nil {
 				return block{}, err
 			}
 		}
@@ -36,7 +36,7 @@ func parseBlock(t Flowtable, body []token, vars map[string][]token, exists func(
 }
 
 // statement reads one statement of a flowtable block.
-func (b *block) statement(ws []token, at [2]int, vars map[string][]token, exists func(string) bool) error {
+func (b *block) statement(ws []token, at [2]int, vars map[string][]token, d devices) error {
 	switch {
 	case ws[0].is("hook") && len(ws) >= 4 && ws[2].is("priority"):
 		b.table.Hook = ws[1].text
@@ -62,13 +62,7 @@ func (b *block) statement(ws []token, at [2]int, vars map[string][]token, exists
 			return nil
 		}
 		for _, n := range names {
-			list := &b.table.Devices
-			if exists != nil && !exists(n) {
-				list = &b.table.Missing
-			}
-			if !slices.Contains(*list, n) {
-				*list = append(*list, n)
-			}
+			b.table.list(n, d)
 		}
 	default:
 		return &SourceError{Line: ws[0].pos.line, Err: fmt.Errorf("flowtable %s: unknown statement %q", b.table.Name, ws[0].text)}
@@ -156,17 +150,17 @@ func (b block) setBody() string {
 	return "{\n\t\t" + s + "\t}"
 }
 
-// kept renders the inside of the block without missing devices and, where asked, without the offload flag.
+// kept renders the inside of the block without missing devices and patterns and, where asked, without the offload flag.
 // ok is false when nothing has to change.
 func (b block) kept(dropOffload bool) (text string, ok bool) {
 	dropOffload = dropOffload && b.table.has("offload")
-	if len(b.table.Missing) == 0 && !dropOffload {
+	if b.table.asWritten() && !dropOffload {
 		return "", false
 	}
 	var s strings.Builder
 	for i := 0; i < len(b.body); i++ {
 		switch {
-		case i == b.devices[0] && b.devices[1] > 0 && len(b.table.Missing) > 0:
+		case i == b.devices[0] && b.devices[1] > 0 && !b.table.asWritten():
 			if len(b.table.Devices) > 0 {
 				s.WriteString(" devices = { " + quoted(b.table.Devices) + " }")
 			}

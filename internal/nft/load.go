@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strings"
 
@@ -72,13 +71,13 @@ func prepare(ctx context.Context, o Options) (edit, error) {
 	if err != nil {
 		return edit{}, err
 	}
-	exists, err := deviceNamesHere()
+	here, err := devicesHere()
 	if err != nil {
 		return edit{}, err
 	}
-	e := edit{lower: o.Lower || !has, mark: o.Mark, exists: exists}
+	e := edit{lower: o.Lower || !has, mark: o.Mark, devices: here.forKernel(ctx)}
 	if e.lower {
-		e.exists = func(name string) bool { return pattern(name) || exists(name) }
+		e.devices = here.forSet()
 	}
 	if !e.lower || e.mark != 0 {
 		return e, nil
@@ -94,19 +93,6 @@ func prepare(ctx context.Context, o Options) (edit, error) {
 	}
 	e.used = live.Labels.Union(carried).Union(namedLabels())
 	return e, nil
-}
-
-// deviceNamesHere returns a test for the devices of this thread's network namespace.
-func deviceNamesHere() (func(string) bool, error) {
-	list, err := net.Interfaces()
-	if err != nil {
-		return nil, fmt.Errorf("list devices: %w", err)
-	}
-	have := map[string]bool{}
-	for _, d := range list {
-		have[d.Name] = true
-	}
-	return func(name string) bool { return have[name] }, nil
 }
 
 // run gives the program to nft.

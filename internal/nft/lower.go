@@ -25,7 +25,7 @@ type LowerOptions struct {
 // neither comes back as it is. Included files are put in place; nothing is checked that nft will check.
 // Errors that are about a place in the text are a *SourceError.
 func Lower(src Source, o LowerOptions) (string, Report, error) {
-	p, err := rewrite(src, edit{lower: true, mark: o.Mark, used: o.Used, exists: o.Exists})
+	p, err := rewrite(src, edit{lower: true, mark: o.Mark, used: o.Used, devices: devices{exists: o.Exists}})
 	if err != nil {
 		return "", Report{}, fmt.Errorf("lower ruleset: %w", err)
 	}
@@ -34,13 +34,13 @@ func Lower(src Source, o LowerOptions) (string, Report, error) {
 
 // edit says what to change in a ruleset.
 type edit struct {
-	lower     bool              // rewrite flowtables and `flow add`; else only devices and flags
-	mark      uint32            // see LowerOptions
-	used      ruleset.Labels    // see LowerOptions
-	exists    func(string) bool // see LowerOptions
-	noOffload map[key]string    // flowtables that lose `flags offload`, and why
-	labels    func(i int) int   // the i-th label to give out; nil while they are counted
-	taken     ruleset.Labels    // the labels that mean "taken", of all rules of the text; known in the second pass
+	lower     bool           // rewrite flowtables and `flow add`; else only devices and flags
+	mark      uint32         // see LowerOptions
+	used      ruleset.Labels // see LowerOptions
+	devices   devices
+	noOffload map[key]string  // flowtables that lose `flags offload`, and why
+	labels    func(i int) int // the i-th label to give out; nil while they are counted
+	taken     ruleset.Labels  // the labels that mean "taken", of all rules of the text; known in the second pass
 }
 
 // program is a rewritten ruleset.

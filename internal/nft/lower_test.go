@@ -206,6 +206,9 @@ func TestRewrite_Unlowered_ChangesOnlyDevicesAndFlags(t *testing.T) {
 	const text = "define lan = { eth0, gone }\ntable inet t {\n flowtable f {\n  hook ingress priority 0\n  flags offload\n" +
 		"  devices = { $lan, eth1 } # all\n }\n chain c { type filter hook forward priority 0; flow add @f\n }\n}\n"
 	exists := func(d string) bool { return d != "gone" }
+	matches := devices{exists: exists, matching: func(p string) []string {
+		return map[string][]string{"eth*": {"eth0", "eth1"}, "kept*": {"kept*"}}[p]
+	}}
 	f := key{"inet", "t", "f"}
 	tests := map[string]struct {
 		text string
@@ -214,7 +217,7 @@ func TestRewrite_Unlowered_ChangesOnlyDevicesAndFlags(t *testing.T) {
 	}{
 		"nothing missing": {text: text, want: text},
 		"a device missing": {
-			text: text, e: edit{exists: exists},
+			text: text, e: edit{devices: devices{exists: exists}},
 			want: strings.Replace(text, "devices = { $lan, eth1 } # all", ` devices = { "eth0", "eth1" } `, 1),
 		},
 		"offload refused": {
@@ -222,11 +225,23 @@ func TestRewrite_Unlowered_ChangesOnlyDevicesAndFlags(t *testing.T) {
 			want: strings.Replace(strings.Replace(text, "  flags offload", "", 1), " # all", " ", 1),
 		},
 		"all missing": {
-			text: "add table ip t\nadd flowtable ip t f { hook ingress priority 0; devices = { gone }; }\n", e: edit{exists: exists},
+			text: "add table ip t\nadd flowtable ip t f { hook ingress priority 0; devices = { gone }; }\n", e: edit{devices: devices{exists: exists}},
 			want: "add table ip t\nadd flowtable ip t f { hook ingress priority 0;; }\n",
 		},
+		"patterns": {
+			text: "table ip t {\n flowtable f {\n  devices = { eth0, \"eth*\", \"ppp*\" }\n }\n}\n", e: edit{devices: matches},
+			want: "table ip t {\n flowtable f {\n  devices = { \"eth0\", \"eth1\" }\n }\n}\n",
+		},
+		"patterns that the kernel takes": {
+			text: "table ip t {\n flowtable f {\n  devices = { \"kept*\" }\n }\n}\n", e: edit{devices: matches},
+			want: "table ip t {\n flowtable f {\n  devices = { \"kept*\" }\n }\n}\n",
+		},
+		"patterns in JSON": {
+			text: `{"nftables":[{"flowtable":{"family":"ip","table":"t","name":"f","dev":["eth*"]}}]}`, e: edit{devices: matches},
+			want: `{"nftables":[{"add":{"flowtable":{"dev":["eth0","eth1"],"family":"ip","name":"f","table":"t"}}}]}`,
+		},
 		"JSON": {
-			text: `{"nftables":[{"flowtable":{"family":"ip","table":"t","name":"f","dev":["eth0","gone"]}}]}`, e: edit{exists: exists},
+			text: `{"nftables":[{"flowtable":{"family":"ip","table":"t","name":"f","dev":["eth0","gone"]}}]}`, e: edit{devices: devices{exists: exists}},
 			want: `{"nftables":[{"add":{"flowtable":{"dev":["eth0"],"family":"ip","name":"f","table":"t"}}}]}`,
 		},
 	}

@@ -210,11 +210,7 @@ func (w *jsonRewriter) flowtable(c obj, verb string, o obj) error {
 		f.Priority = fmt.Sprint(p)
 	}
 	for _, d := range namesOf(o["dev"]) {
-		to := &f.Devices
-		if w.exists != nil && !w.exists(d) {
-			to = &f.Missing
-		}
-		*to = append(*to, d)
+		f.list(d, w.devices)
 	}
 	why, refused := w.noOffload[f.key()]
 	f.Refused = why
@@ -230,7 +226,7 @@ func (w *jsonRewriter) flowtable(c obj, verb string, o obj) error {
 			s["flags"] = []string{"interval"}
 		}
 		c = obj{verb: obj{"set": s}}
-	case len(f.Missing) > 0 || refused:
+	case !f.asWritten() || refused:
 		w.changed = true
 		keep := maps.Clone(o)
 		keep["dev"] = f.Devices

@@ -293,7 +293,7 @@ func (w *textRewriter) flowtable(s *scope, k key, verb string, opens bool, stmt 
 	if end < open { // the text ends inside the block
 		return w.fail(first.pos, fmt.Errorf("flowtable %s: no closing brace", k.name))
 	}
-	b, err := parseBlock(Flowtable{Family: k.family, Table: k.table, Name: k.name}, stmt[open+1:end], w.vars, w.exists)
+	b, err := parseBlock(Flowtable{Family: k.family, Table: k.table, Name: k.name}, stmt[open+1:end], w.vars, w.devices)
 	if err != nil {
 		return w.fail(first.pos, w.locate(err, first.pos))
 	}

@@ -27,11 +27,14 @@ type Flowtable struct {
 	Devices  []string `json:"devices"` // that exist, and patterns as eth*
 	// Missing do not exist. The kernel's flowtable cannot list them: they are left out. A lowered one does, and they
 	// are taken up when they appear.
-	Missing []string       `json:"missing,omitempty"`
-	Flags   []string       `json:"flags,omitempty"`   // as written: offload, counter
-	Refused string         `json:"refused,omitempty"` // why `flags offload` was left out
-	Labels  ruleset.Labels `json:"labels,omitzero"`   // of its `flow add` rules, where lowered
-	Mark    uint32         `json:"mark,omitempty"`    // in place of labels
+	Missing []string `json:"missing,omitempty"`
+	// Patterns are names as eth* that the kernel's flowtable does not take: Devices has those that match now. A later
+	// one is listed when the ruleset is loaded again.
+	Patterns []string       `json:"patterns,omitempty"`
+	Flags    []string       `json:"flags,omitempty"`   // as written: offload, counter
+	Refused  string         `json:"refused,omitempty"` // why `flags offload` was left out
+	Labels   ruleset.Labels `json:"labels,omitzero"`   // of its `flow add` rules, where lowered
+	Mark     uint32         `json:"mark,omitempty"`    // in place of labels
 }
 
 // key tells flowtables apart.
@@ -41,6 +44,9 @@ func (f Flowtable) key() key { return key{f.Family, f.Table, f.Name} }
 
 // elements are the names in the set that stands for the flowtable.
 func (f Flowtable) elements() []string { return slices.Concat(f.Devices, f.Missing) }
+
+// asWritten reports whether the devices are those of the text.
+func (f Flowtable) asWritten() bool { return len(f.Missing)+len(f.Patterns) == 0 }
 
 // patterned reports whether the set has a name with an asterisk, for which it has to be one of intervals.
 func (f Flowtable) patterned() bool { return slices.ContainsFunc(f.elements(), pattern) }

@@ -91,12 +91,12 @@ func apply(ctx context.Context, text string) ([]string, error) {
 	if _, refused := errors.AsType[*Error](err); !refused {
 		return nil, err
 	}
-	exists, derr := deviceNamesHere()
+	here, derr := devicesHere()
 	if derr != nil {
 		return nil, errors.Join(err, derr)
 	}
 	src := Source{Name: "the saved ruleset", Dir: "/", Text: text}
-	e := edit{exists: exists}
+	e := edit{devices: here.forKernel(ctx)}
 	p, rerr := rewrite(src, e)
 	if rerr != nil {
 		return nil, errors.Join(err, rerr)
