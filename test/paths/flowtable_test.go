@@ -16,7 +16,6 @@ import (
 	"github.com/nft-offload/nft-offload/internal/nft"
 	"github.com/nft-offload/nft-offload/internal/packet"
 	"github.com/nft-offload/nft-offload/internal/testkit"
-	"github.com/nft-offload/nft-offload/internal/testkit/daemon"
 )
 
 // tables are things that rulesets do with the kernel's own flowtable.
