@@ -47,16 +47,19 @@ func TestGuests(t *testing.T) {
 	}
 	s.Env = map[string]string{daemon.BinaryEnv: program(t)}
 	p := s.Build(t)
-	var proofs []vm.Proof
-	for _, k := range kernels {
-		t.Run(k.Name, func(t *testing.T) {
-			ran := p.On(t, k)
-			proofs = append(proofs, vm.Proof{Kernel: k.Name, Features: ran.Features})
-			if long && !smaller {
-				everyGuestTestRan(t, ran)
-			}
-		})
-	}
+	proofs := make([]vm.Proof, len(kernels))
+	t.Run("linux", func(t *testing.T) {
+		for i, k := range kernels {
+			t.Run(k.Name, func(t *testing.T) {
+				t.Parallel()
+				ran := p.On(t, k)
+				proofs[i] = vm.Proof{Kernel: k.Name, Features: ran.Features}
+				if long && !smaller {
+					everyGuestTestRan(t, ran)
+				}
+			})
+		}
+	})
 	if long && !smaller && !t.Failed() {
 		t.Run("matrix", func(t *testing.T) { compareMatrix(t, proofs) })
 	}

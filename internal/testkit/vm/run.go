@@ -38,8 +38,8 @@ func (r *Result) Complaints() []string {
 	return found
 }
 
-// Run boots the kernel, runs the job and returns when the machine is off. Only one machine of a user runs at a time: two
-// slow each other threefold. The error is about the machine; what became of the commands is in the result, which is
+// Run boots the kernel, runs the job and returns when the machine is off. Only one machine of a kernel and user runs at a
+// time: each keeps a CPU of the host busy. The error is about the machine; what became of the commands is in the result, which is
 // returned with as much as there is beside an error too.
 func Run(ctx context.Context, k Kernel, job Job) (*Result, error) {
 	img, err := Fetch(ctx, k)
@@ -50,13 +50,13 @@ func Run(ctx context.Context, k Kernel, job Job) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("boot kernel %s: %w", k, err)
 	}
-	unlock, err := lock(ctx, filepath.Join(cache, "boot.lock"))
+	unlock, err := lock(ctx, filepath.Join(cache, "boot-"+k.Name+".lock"))
 	if err != nil {
 		return nil, fmt.Errorf("boot kernel %s: %w", k, err)
 	}
 	defer unlock()
-	// One directory for all machines: under the lock there is one, and what a killed one left is removed here.
-	dir := filepath.Join(cache, "machine")
+	// One directory for all machines of the kernel: under the lock there is one, and what a killed one left is removed here.
+	dir := filepath.Join(cache, "machine-"+k.Name)
 	defer func() { _ = os.RemoveAll(dir) }()
 	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755)); err != nil {
 		return nil, fmt.Errorf("boot kernel %s: %w", k, err)
@@ -120,8 +120,9 @@ func writeJob(job Job, dir string) error {
 	return nil
 }
 
-// qemu runs one machine to its end and lets read take the second serial line meanwhile. It ends the process it started
-// when the context ends, and the kernel does when this process dies.
+// qemu runs one machine with one CPU to its end and lets read take the second serial line meanwhile. It ends the process it started
+// when the context ends, and the kernel does when this process dies. With two CPUs, each emulated by a thread, QEMU before
+// 8.1 may run code that the guest has just patched as it was before (jump labels): the guest dies of an int3 now and then.
 func qemu(ctx context.Context, img *Image, initrd, share, console string, job Job, read func(io.Reader) error) error {
 	memory := job.MemoryMB
 	if memory == 0 {
@@ -129,7 +130,7 @@ func qemu(ctx context.Context, img *Image, initrd, share, console string, job Jo
 	}
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", strconv.Itoa(memory),
+		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "1", "-m", strconv.Itoa(memory),
 		"-kernel", img.vmlinuz(), "-initrd", initrd,
 		// loglevel=5: warnings reach the console, where Complaints finds them.
 		"-append", "console=ttyS0 loglevel=5 panic=-1 mitigations=off nokaslr",
