@@ -30,7 +30,7 @@ func suite() vm.Suite {
 			{
 				// Devices that are missing or refuse, and the way back, where the kernel has flowtables.
 				Name: "load", Package: module + "/internal/nft", Timeout: 4 * time.Minute,
-				Tests: []string{"TestLoadDevices", "TestLoad_OnThisKernel", "TestRestore"},
+				Tests: []string{"TestLoadDevices", "TestLoad_OnThisKernel", "TestRestore_(Table|Lowered|Flowtable|Nothing)"},
 			},
 			{
 				Name: "confirm", Package: module + "/test/daemon", Timeout: 3 * time.Minute,
@@ -47,7 +47,7 @@ func suite() vm.Suite {
 			{
 				// The same with devices that stand on others.
 				Name: "oracle of stacks", Long: true, Package: module + "/test/oracle", Timeout: 6 * time.Minute,
-				Tests: []string{"TestSameBytesThroughVLANs"},
+				Tests: []string{"TestSameBytesThrough"},
 			},
 			{
 				Name: "devices", Package: module + "/internal/link", Timeout: 2 * time.Minute,
