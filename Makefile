@@ -70,7 +70,7 @@ soak: ## the reliability table: paired runs with and without the daemon, 20 minu
 	@scripts/deps.sh test
 	go test -c -o bin/soak.test ./test/soak
 	cd test/soak && NFT_OFFLOAD_SOAK=full NFT_OFFLOAD_SOAK_SEED=$(or $(SEED),1) \
-		../../bin/soak.test -test.run 'TestReliability/$(ROWS)' -test.timeout 90m
+		../../bin/soak.test -test.run 'TestReliability/($(ROWS))' -test.timeout 90m
 
 .PHONY: lint
 lint: ## golangci-lint, clang-format, shellcheck
