@@ -138,6 +138,11 @@ func leave(c *net.TCPConn, way byte) error {
 		if err := c.CloseWrite(); err != nil {
 			return err
 		}
+	case serverResets:
+		// A reset does not wait for an echo that was lost on the way: the client says that it has it.
+		if _, err := c.Write([]byte{0}); err != nil {
+			return err
+		}
 	}
 	_, err := c.Read(make([]byte, 1))
 	if reset := way == serverResets; reset != errors.Is(err, unix.ECONNRESET) || !reset && !errors.Is(err, io.EOF) {
@@ -182,6 +187,7 @@ func host(c *net.TCPConn) {
 		case serverCloses:
 			return
 		case serverResets:
+			_, _ = c.Read(head[:1])
 			_ = c.SetLinger(0)
 			return
 		default:
