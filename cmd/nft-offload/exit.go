@@ -34,9 +34,9 @@ const (
 
 // exitInfo explains a code.
 type exitInfo struct {
-	code exitCode
-	name string
-	text string
+	Code exitCode `json:"code"`
+	Name string   `json:"name"`
+	Text string   `json:"meaning"`
 }
 
 func exitCodes() []exitInfo {

@@ -98,7 +98,7 @@ func (l *guardedLoad) cancel() error {
 			err = errors.Join(err, l.e.places.writeLoad(l.loads.ns, r))
 		}
 	}
-	return errors.Join(err, l.loads.release())
+	return errors.Join(err, l.end())
 }
 
 // loaded starts the guard's timer, and returns until when it runs, and whether the guard said so. One that is gone is

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -53,12 +52,8 @@ func (r *loadRecord) here() (err error) {
 	if r.Namespace, err = namespaceCookie(); err != nil {
 		return err
 	}
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return fmt.Errorf("identify this boot: %w", err)
-	}
-	r.Boot = strings.TrimSpace(string(boot))
-	return nil
+	r.Boot, err = bootID()
+	return err
 }
 
 // namespaceCookie is the number of the calling thread's network namespace that no other one gets before the next boot

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,7 +41,8 @@ not exist any more. Where there is nothing it does nothing.
 The ruleset stays as it is. One that was lowered still has the sets and rules
 that stand for its flowtables; they do no harm. --restore loads the original
 file in place of the tables that were lowered, as it is; on a kernel without
-flowtables that has to be a file without "flow add".`,
+flowtables that has to be a file without "flow add". While a "load --confirm"
+waits, that is refused with code 10, and nothing is withdrawn.`,
 		Example: `  nft-offload withdraw
   nft-offload withdraw --restore /etc/nftables.conf`,
 		Args: cobra.NoArgs,
@@ -104,6 +106,15 @@ func (e *env) withdraw(restore string) (w withdrawal, err error) {
 	}
 	if w.Gone, err = e.places.withdrawGone(); err != nil {
 		return w, err
+	}
+	loads, err := e.places.forgetGone()
+	if err != nil {
+		return w, err
+	}
+	for _, ns := range loads {
+		if !slices.Contains(w.Gone, ns) {
+			w.Gone = append(w.Gone, ns)
+		}
 	}
 	if restore != "" {
 		if err := e.restore(src); err != nil {
@@ -190,7 +201,7 @@ func (e *env) printWithdrawal(w withdrawal) {
 		fmt.Fprintln(e.stdout, "nothing to withdraw")
 	}
 	for _, ns := range w.Gone {
-		fmt.Fprintf(e.stdout, "removed what a killed daemon left of network namespace %d, which is gone\n", ns)
+		fmt.Fprintf(e.stdout, "removed what was left of network namespace %d, which is gone\n", ns)
 	}
 	if w.Restored != "" {
 		fmt.Fprintf(e.stdout, "loaded %s\n", w.Restored)
