@@ -20,8 +20,8 @@ BUILDVCS := $(shell git rev-parse --git-dir >/dev/null 2>&1 && echo auto || echo
 TESTS    ?= ./...
 FUZZTIME ?= 10s
 # Namespaces, timing and 2-core machines: packages are tested one after the other (-p 1), tests always run anew, and a
-# package that hangs says where. The longest one runs two kernels on an emulated CPU.
-TESTFLAGS ?= -p 1 -count=1 -timeout 20m
+# package that hangs says where. The longest one runs two kernels, each on an emulated CPU.
+TESTFLAGS ?= -p 1 -count=1 -timeout 40m
 
 .DEFAULT_GOAL := all
 
@@ -50,7 +50,7 @@ test: ## go vet and all tests, VM tests included
 
 .PHONY: test-vm
 test-vm: ## only the tests under Debian's kernels in QEMU; KERNEL=6.1 GROUP=paths RUN=TestX for some, UPDATE_DOCS=1
-	@NFT_OFFLOAD_VM_LONG=1 NFT_OFFLOAD_VM_KERNEL='$(KERNEL)' NFT_OFFLOAD_VM_GROUP='$(GROUP)' NFT_OFFLOAD_VM_RUN='$(RUN)' \
+	@NFT_OFFLOAD_VM_KERNEL='$(KERNEL)' NFT_OFFLOAD_VM_GROUP='$(GROUP)' NFT_OFFLOAD_VM_RUN='$(RUN)' \
 		$(MAKE) --no-print-directory test TESTS='./test/vm/... ./internal/testkit/vm/...'
 
 .PHONY: demo

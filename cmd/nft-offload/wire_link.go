@@ -33,7 +33,7 @@ func (l links) Devices(ctx context.Context) ([]engine.Link, error) {
 func engineLink(d link.Device) engine.Link {
 	l := engine.Link{
 		Ifindex: d.Ifindex, Name: d.Name, Kind: d.Kind, Driver: d.Driver, Physical: !d.Virtual(),
-		Loopback: d.ARPHRD == unix.ARPHRD_LOOPBACK, Ethernet: d.ARPHRD == unix.ARPHRD_ETHER,
+		MTU: d.MTU, Loopback: d.ARPHRD == unix.ARPHRD_LOOPBACK, Ethernet: d.ARPHRD == unix.ARPHRD_ETHER,
 		XDP: engineReason(d.XDPCapable()), XDPTarget: engineReason(d.XDPTarget()),
 		VLAN: d.VLAN, VLANProtocol: vlanProtocol(d.VLANProtocol), Filtering: d.VLANFiltering,
 		PointToPoint: d.PointToPoint, External: d.External,

@@ -27,7 +27,7 @@ func TestWithdrawFindsFiltersThatNothingRemembers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
+	defer p.Close() //nolint:errcheck // nothing was written
 	dir := filepath.Join(t.TempDir(), "pins")
 	err = ns.Do(func() error {
 		if err := os.Mkdir(dir, 0o700); err != nil {

@@ -157,7 +157,7 @@ type nfoLocal struct {
 	Tickets uint64
 	Jiffies uint64
 	Ns      uint64
-	Clone   uint64
+	Clones  [4]uint64
 	Refused uint32
 	_       [4]byte
 }
@@ -181,7 +181,7 @@ type nfoNote struct {
 	Dport   uint16
 	Hit     uint32
 	Ticket  uint32
-	Pad     uint32
+	Ours    uint32
 }
 
 type nfoRefusal struct {

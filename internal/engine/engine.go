@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,14 @@ import (
 
 // sweepEvery is the rhythm of the sweeps; the datapath's limits (dead entries rest a second) go with it.
 const sweepEvery = time.Second
+
+// What could not be attached is tried again after two seconds, then after twice as long each time, but at least once a
+// minute: memory comes back, drivers finish their reset.
+const (
+	applyRetry     = time.Second
+	applyDoublings = 6
+	applyRetryMost = time.Minute
+)
 
 // Config is what an engine runs on.
 type Config struct {
@@ -52,6 +61,9 @@ type Engine struct {
 	applied   Desired
 	stale     bool              // the same state must be applied again
 	refused   map[uint32]Reason // where XDP failed, by ifindex
+	then      map[uint32]Link   // what those devices were like
+	failures  int               // of applying, one after the other
+	again     *time.Timer       // applies again after failures
 	sweep     SweepInfo
 	said      map[string]string // what the log says of each device
 	idle      bool              // there is no flowtable, and the log says so
@@ -62,7 +74,7 @@ func New(cfg Config) *Engine {
 	e := &Engine{
 		cfg: cfg, care: newCare(time.Duration(cfg.Settings.Lease)), work: make(chan tasks, 1),
 		calls: make(chan func()), gone: make(chan uint32, 64), ready: make(chan struct{}), done: make(chan struct{}),
-		stale: true, refused: map[uint32]Reason{}, said: map[string]string{},
+		stale: true, refused: map[uint32]Reason{}, then: map[uint32]Link{}, said: map[string]string{},
 	}
 	e.bumper = newBumper(cfg.Datapath.Bump, e.problem)
 	e.reader = newReader(cfg.Source, cfg.Links, e.problem)
@@ -105,6 +117,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	e.again = time.NewTimer(applyRetryMost) // when nothing has failed, applying again changes nothing
 	if err := e.start(v); err != nil {
 		return err
 	}
@@ -138,6 +151,7 @@ func (e *Engine) start(v View) error {
 }
 
 func (e *Engine) loop(ctx context.Context) {
+	defer e.again.Stop()
 	sweeps := time.NewTicker(sweepEvery)
 	defer sweeps.Stop()
 	for {
@@ -148,6 +162,9 @@ func (e *Engine) loop(ctx context.Context) {
 			e.reconcile(v)
 		case i := <-e.gone:
 			e.forget(i)
+		case <-e.again.C:
+			e.stale = true
+			e.reconcile(e.view)
 		case <-sweeps.C:
 			e.sweepOnce()
 		case f := <-e.calls:
@@ -157,7 +174,7 @@ func (e *Engine) loop(ctx context.Context) {
 }
 
 // changed takes a change from a watch: first of all the flows, then the reading.
-func (e *Engine) changed(c Change) {
+func (e *Engine) changed(ctx context.Context, c Change) {
 	if !c.Quiet {
 		e.bumper.request(c.What)
 	}
@@ -165,7 +182,7 @@ func (e *Engine) changed(c Change) {
 	if c.Gone != 0 {
 		select {
 		case e.gone <- c.Gone:
-		case <-e.done:
+		case <-ctx.Done():
 		}
 	}
 	if c.Reread {
@@ -175,16 +192,27 @@ func (e *Engine) changed(c Change) {
 
 // forget drops what was known of a device: another one may have its number now.
 func (e *Engine) forget(ifindex uint32) {
-	delete(e.refused, ifindex)
+	e.trust(ifindex)
 	if slices.ContainsFunc(e.applied.Devices, func(d Device) bool { return d.Ifindex == ifindex }) {
 		e.stale = true
 		e.reader.request()
 	}
 }
 
+// trust forgets that XDP failed on a device.
+func (e *Engine) trust(ifindex uint32) {
+	delete(e.refused, ifindex)
+	delete(e.then, ifindex)
+}
+
 // reconcile decides and applies.
 func (e *Engine) reconcile(v View) {
 	e.view = v
+	for i, then := range e.then {
+		if j := slices.IndexFunc(v.Links, func(l Link) bool { return l.Ifindex == i }); j >= 0 && !reflect.DeepEqual(v.Links[j], then) {
+			e.trust(i)
+		}
+	}
 	e.decisions, e.want = decide(v, e.cfg.Choices, e.refused)
 	e.apply()
 	e.report()
@@ -214,6 +242,13 @@ func (e *Engine) apply() {
 	}
 	e.stale = err != nil
 	e.applied = e.want.without(refusals)
+	if err != nil || slices.ContainsFunc(refusals, func(r Refusal) bool { return !r.Gone }) {
+		e.failures++
+		e.again.Reset(min(applyRetry<<min(e.failures, applyDoublings), applyRetryMost))
+	} else {
+		e.failures = 0
+		e.again.Stop()
+	}
 	e.bumper.request("devices applied")
 }
 
@@ -243,7 +278,11 @@ func (e *Engine) refuse(r Refusal) bool {
 		}
 	}
 	if retry {
-		e.refused[e.want.Devices[i].Ifindex] = reason
+		index := e.want.Devices[i].Ifindex
+		e.refused[index] = reason
+		if j := slices.IndexFunc(e.view.Links, func(l Link) bool { return l.Ifindex == index }); j >= 0 {
+			e.then[index] = e.view.Links[j]
+		}
 	}
 	return retry
 }

@@ -240,6 +240,72 @@ func TestXDPRefusedByTheKernelFallsBackToTC(t *testing.T) {
 	})
 }
 
+// What made the driver refuse may be what the user has just changed.
+func TestXDPIsTriedAgainOnceTheDeviceIsAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		r.machine.AddLink(enginetest.NIC("eth0"))
+		r.machine.SetRules(flowtable("eth0"))
+		r.datapath.Refuse("eth0", engine.XDP, engine.Refusal{Err: errors.New("MTU too large")})
+		r.run(t)
+		r.datapath.Accept("eth0", engine.XDP)
+		r.machine.Announce(engine.Change{What: "something else", Reread: true})
+		settle()
+		wantDevices(t, r, "2 eth0 tc")
+		r.machine.ChangeLink("eth0", func(l *engine.Link) { l.MTU = 1500 })
+		settle()
+		wantDevices(t, r, "2 eth0 xdp")
+	})
+}
+
+func TestFailedAttachIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		r.machine.AddLink(enginetest.Veth("r0"))
+		r.machine.SetRules(flowtable("r0"))
+		r.datapath.Refuse("r0", engine.TC, engine.Refusal{Err: errors.New("no memory")})
+		r.run(t)
+		wantDevices(t, r, "")
+		time.Sleep(10 * time.Minute) // of the bubble's clock
+		if n := r.datapath.Applies(); n < 5 || n > 30 {
+			t.Errorf("tried %d times in ten minutes", n)
+		}
+		r.datapath.Accept("r0", engine.TC)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		wantDevices(t, r, "2 r0 tc")
+		n := r.datapath.Applies()
+		time.Sleep(10 * time.Minute)
+		if now := r.datapath.Applies(); now != n {
+			t.Errorf("applied %d times more when nothing fails", now-n)
+		}
+	})
+}
+
+// Devices go away by the hundred when containers stop, and so may we.
+func TestEngineEndsWhileDevicesGoAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		r.machine.SetRules(flowtable("r0"))
+		r.run(t)
+		release := r.datapath.HoldSweeps()
+		time.Sleep(2 * time.Second) // of the bubble's clock: a sweep is held
+		for i := range uint32(200) {
+			go r.machine.Announce(engine.Change{What: "gone", Gone: 100 + i})
+		}
+		synctest.Wait()
+		r.cancel()
+		release()
+		synctest.Wait()
+		select {
+		case err := <-r.ended:
+			r.ended <- err
+		default:
+			t.Error("the engine does not end")
+		}
+	})
+}
+
 func TestXDPAskedForAndRefusedByTheKernelEndsTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig()

@@ -56,6 +56,7 @@ type Link struct {
 	Name       string
 	Kind       string // "veth", "bridge", "vlan", ...; empty for hardware and loopback
 	Driver     string
+	MTU        uint32 // bytes behind the Ethernet header
 	Loopback   bool
 	Ethernet   bool   // carries Ethernet frames
 	Physical   bool   // hardware is behind it

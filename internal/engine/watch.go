@@ -15,14 +15,14 @@ func (e *Engine) watch(ctx context.Context, name string, start func(context.Cont
 	ch := first
 	for {
 		for c := range ch {
-			e.changed(c)
+			e.changed(ctx, c)
 		}
 		if ctx.Err() != nil {
 			return
 		}
 		e.blind.Add(1)
 		e.problem("watch "+name, errWatchEnded)
-		e.changed(Change{What: name + " watch lost", Reread: true})
+		e.changed(ctx, Change{What: name + " watch lost", Reread: true})
 		for ch = nil; ch == nil; {
 			select {
 			case <-ctx.Done():
@@ -35,7 +35,7 @@ func (e *Engine) watch(ctx context.Context, name string, start func(context.Cont
 				ch = nil
 			}
 		}
-		e.changed(Change{What: name + " watched again", Reread: true})
+		e.changed(ctx, Change{What: name + " watched again", Reread: true})
 		e.blind.Add(-1)
 	}
 }

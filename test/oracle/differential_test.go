@@ -68,6 +68,9 @@ func (p *pairOfBoxes) compareFlow(proto uint8, six bool) {
 	good, n := 0, *frames
 	if os.Getenv(guestEnv) != "" {
 		n /= 2 // an emulated machine is twenty times slower
+		if p.dut.stacks != (pairing{}) {
+			n /= 2 // and there are many pairs
+		}
 	}
 	for i := range n {
 		side := i % 2

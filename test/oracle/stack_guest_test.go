@@ -88,20 +88,19 @@ func dialled() *stack {
 }
 
 func TestSameBytesThroughPPPoE(t *testing.T) {
-	compareStacks(t, datapath.HookTC, pairing{nil, dialled()}, pairing{tagged(), dialled()}, pairing{dialled(), dialled()}, pairing{dialled(), tunnel()})
+	compareStacks(t, datapath.HookTC, pairing{tagged(), dialled()}, pairing{dialled(), nil})
 }
 
 func TestSameBytesThroughVLANs(t *testing.T) {
 	compareStacks(t, datapath.HookTC,
-		pairing{tagged(), nil}, pairing{nil, tagged()}, pairing{tagged(), tagged()},
-		pairing{doubled(), nil}, pairing{nil, doubled()}, pairing{doubled(), doubled()},
-		pairing{tagged(), doubled()}, pairing{tunnel(), doubled()}, pairing{doubled(), tunnel()},
+		pairing{tagged(), nil}, pairing{nil, doubled()}, pairing{tagged(), tagged()}, pairing{doubled(), doubled()},
+		pairing{tunnel(), doubled()}, pairing{doubled(), tunnel()},
 	)
 }
 
 func TestSameBytesThroughVLANsAndBridges(t *testing.T) {
 	access, trunk := filtering("access port", "pvid untagged"), filtering("trunk port", "", packet.Tag{TPID: packet.EtherTypeVLAN, TCI: 30})
 	compareStacks(t, datapath.HookTC,
-		pairing{overVLAN(), nil}, pairing{access, nil}, pairing{nil, trunk}, pairing{trunk, access}, pairing{tagged(), overVLAN()},
+		pairing{access, nil}, pairing{trunk, access}, pairing{tagged(), overVLAN()},
 	)
 }

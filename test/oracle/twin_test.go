@@ -6,10 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
 // twins are a frame of an IPv6 flow and the same packet from another station.
@@ -24,9 +28,17 @@ func twins(b *box, tup packet.Tuple) (good, bad packet.Spec) {
 // The rules drop a station's packets. They have the bytes of a flow's own packets and come right behind them: neither may
 // be taken for the other.
 func TestDroppedTwinIsNotLearned(t *testing.T) {
+	t.Run("alike", func(t *testing.T) { droppedTwin(t, false) })
+	t.Run("with an index of its own", func(t *testing.T) { droppedTwin(t, true) })
+}
+
+func droppedTwin(t *testing.T, indexed bool) {
 	const rounds, flows = 6, 50 // four frames each: less than the 256 that veth has room for
 	b := makeBox(t, setup{hook: datapath.HookTC, cfg: datapath.Config{MaxFlows: 4 * rounds * flows}, prepare: func(b *box) {
 		_, bad := twins(b, b.tuple(nats()[0], packet.UDP, true, 1))
+		if indexed {
+			b.index(b.r.C0, bad.Src)
+		}
 		b.r.Router.NFTables(fmt.Sprintf("table ip6 z {\n chain p {\n type filter hook prerouting priority -310\n ether saddr %s drop\n }\n}\n", bad.Src))
 		b.batches()
 	}})
@@ -49,6 +61,33 @@ func TestDroppedTwinIsNotLearned(t *testing.T) {
 		}
 	}
 	b.expect(datapath.Learned, 0)
+}
+
+// index gives what a station sends on a device a tc_index, which veth leaves there.
+func (b *box) index(dev testkit.Dev, mac packet.MAC) {
+	b.t.Helper()
+	const ctx, lastOfSrc, tcIndex = asm.R6, 11, 11 * 4 // struct __sk_buff of include/uapi/linux/bpf.h
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{
+		asm.Mov.Reg(ctx, asm.R1),
+		asm.LoadAbs(lastOfSrc, asm.Byte),
+		asm.JNE.Imm(asm.R0, int32(mac[5]), "out"),
+		asm.StoreImm(ctx, tcIndex, 7, asm.Word),
+		asm.Mov.Imm(asm.R0, -1).WithSymbol("out"), // TC_ACT_UNSPEC
+		asm.Return(),
+	}})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { _ = prog.Close() })
+	if err := dev.NS.Do(func() error {
+		l, err := link.AttachTCX(link.TCXOptions{Interface: dev.Index, Program: prog, Attach: ebpf.AttachTCXEgress})
+		if err == nil {
+			b.t.Cleanup(func() { _ = l.Close() })
+		}
+		return err
+	}); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // notTwin checks that the dropped packets of a flow's twin are not forwarded.

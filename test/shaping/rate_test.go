@@ -106,8 +106,8 @@ func flood(t *testing.T, r *testkit.Router, d *daemon.Daemon) float64 {
 		awaitArrivals(t, udp, measured/10)
 		pieces = append(pieces, bits(udp.Stats().Up.Received-from, time.Since(at)))
 	}
-	// No stall makes a shaper faster than it is set to be.
-	if mean := bits(udp.Stats().Up.Received-from, time.Since(at)); mean > 1.03*rate {
+	// No stall makes a shaper faster than it is set to be, but what waited before the window is counted in it.
+	if mean := bits(udp.Stats().Up.Received-from, time.Since(at)); mean > (1.03+tolerance()/5)*rate {
 		t.Errorf("%.0f bits/s at the sink of a shaper of %d, daemon: %v", mean, rate, d != nil)
 	}
 	if d != nil {

@@ -20,19 +20,11 @@ const (
 	onlyTests  = "NFT_OFFLOAD_VM_RUN"
 )
 
-// longRun is the environment variable with which all groups run and the matrix is compared: `make test-vm` sets it. Without it,
-// as in `make test`, the groups that take long are left out.
-const longRun = "NFT_OFFLOAD_VM_LONG"
-
 func TestGuests(t *testing.T) {
 	s, kernels := suite(), vm.Kernels()
 	smaller := cmp.Or(os.Getenv(onlyKernel), os.Getenv(onlyGroup), os.Getenv(onlyTests)) != ""
 	if only := os.Getenv(onlyKernel); only != "" {
 		kernels = slices.DeleteFunc(kernels, func(k vm.Kernel) bool { return k.Name != only })
-	}
-	long := os.Getenv(longRun) != ""
-	if !long && !smaller {
-		s.Groups = slices.DeleteFunc(s.Groups, func(g vm.Group) bool { return g.Long })
 	}
 	if only := os.Getenv(onlyGroup); only != "" {
 		s.Groups = slices.DeleteFunc(s.Groups, func(g vm.Group) bool { return g.Name != only })
@@ -54,13 +46,13 @@ func TestGuests(t *testing.T) {
 				t.Parallel()
 				ran := p.On(t, k)
 				proofs[i] = vm.Proof{Kernel: k.Name, Features: ran.Features}
-				if long && !smaller {
+				if !smaller {
 					everyGuestTestRan(t, ran)
 				}
 			})
 		}
 	})
-	if long && !smaller && !t.Failed() {
+	if !smaller && !t.Failed() {
 		t.Run("matrix", func(t *testing.T) { compareMatrix(t, proofs) })
 	}
 }

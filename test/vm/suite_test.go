@@ -30,7 +30,7 @@ func suite() vm.Suite {
 			{
 				// Devices that are missing or refuse, and the way back, where the kernel has flowtables.
 				Name: "load", Package: module + "/internal/nft", Timeout: 4 * time.Minute,
-				Tests: []string{"TestLoadDevices", "TestLoad_OnThisKernel", "TestRestore"},
+				Tests: []string{"TestLoadDevices", "TestLoad_OnThisKernel", "TestRestore_(Table|Lowered|Flowtable|Nothing)"},
 			},
 			{
 				Name: "confirm", Package: module + "/test/daemon", Timeout: 3 * time.Minute,
@@ -46,8 +46,8 @@ func suite() vm.Suite {
 			},
 			{
 				// The same with devices that stand on others.
-				Name: "oracle of stacks", Long: true, Package: module + "/test/oracle", Timeout: 6 * time.Minute,
-				Tests: []string{"TestSameBytesThroughVLANs"},
+				Name: "oracle of stacks", Package: module + "/test/oracle", Timeout: 6 * time.Minute,
+				Tests: []string{"TestSameBytesThrough"},
 			},
 			{
 				Name: "devices", Package: module + "/internal/link", Timeout: 2 * time.Minute,
@@ -55,16 +55,16 @@ func suite() vm.Suite {
 			},
 			{
 				// Shapers that the build machine's kernel has not.
-				Name: "shaping", Long: true, Package: module + "/test/shaping", Timeout: 6 * time.Minute,
+				Name: "shaping", Package: module + "/test/shaping", Timeout: 6 * time.Minute,
 				Tests: []string{"OnAStockKernel"},
 			},
 			{
 				// Every path a router may have, and the kernel's own flowtable under everything that happens to it.
-				Name: "paths", Long: true, Package: module + "/test/paths", Timeout: 15 * time.Minute,
+				Name: "paths", Package: module + "/test/paths", Timeout: 15 * time.Minute,
 			},
 			{
 				// The row of the reliability table that sets the clock: the host's is everybody's.
-				Name: "reliability", Long: true, Package: module + "/test/soak", Timeout: 4 * time.Minute,
+				Name: "reliability", Package: module + "/test/soak", Timeout: 4 * time.Minute,
 				Tests: []string{"TestReliability/clock.set"},
 			},
 		},

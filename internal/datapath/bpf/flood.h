@@ -35,15 +35,22 @@ static __always_inline __u64 shared_bytes(struct __sk_buff *skb)
 	return (__u64)(long)head;
 }
 
-/* A packet without a note leaves by a bridge port: it may be a clone of one with a note. */
+/*
+ * A packet without a note leaves by a bridge port: it may be a clone of one with a note. A few are remembered, for the port may be
+ * a tunnel whose packets leave by a bridge port, too, before the one with the note does.
+ */
 static __always_inline void see_clone(struct __sk_buff *skb)
 {
 	__u32 zero = 0;
 	struct local *l = bpf_map_lookup_elem(&locals, &zero);
 	__u64 bytes = shared_bytes(skb);
 
-	if (l && bytes)
-		l->clone = bytes;
+	if (!l || !bytes)
+		return;
+	l->clones[3] = l->clones[2];
+	l->clones[2] = l->clones[1];
+	l->clones[1] = l->clones[0];
+	l->clones[0] = bytes;
 }
 
 /* Have clones of this noted packet left before it? */
@@ -53,5 +60,10 @@ static __always_inline int flooded(struct __sk_buff *skb)
 	struct local *l = bpf_map_lookup_elem(&locals, &zero);
 	__u64 bytes = shared_bytes(skb);
 
-	return bytes && (floods == FLOODS_UNSEEN || !l || l->clone == bytes);
+	if (!bytes)
+		return 0;
+	if (floods == FLOODS_UNSEEN || !l)
+		return 1;
+	return bytes == l->clones[0] || bytes == l->clones[1] || bytes == l->clones[2] ||
+	       bytes == l->clones[3];
 }

@@ -164,8 +164,8 @@ struct note {
 	__be32 saddr[4], daddr[4];
 	__be16 sport, dport;
 	__u32 hit;    /* tc ingress found an entry */
-	__u32 ticket; /* the packet's tc_index, if it has that from us */
-	__u32 pad;
+	__u32 ticket; /* the tc_index that the packet went on with */
+	__u32 ours;   /* it has that from us */
 };
 #define NOTES 64
 #define SEEN 4096 /* counters of too_short: hash bits 8 to 31, count 0 to 7 */
@@ -224,10 +224,10 @@ struct {
 /* What a CPU keeps between programs. */
 struct local {
 	__u64 skb;     /* see note_slot */
-	__u64 tickets; /* see ticket_for */
+	__u64 tickets; /* see take_ticket */
 	__u64 jiffies, ns;
-	__u64 clone;   /* where the bytes are of the last clone that left by a bridge port */
-	__u32 refused; /* ticks: the last sample in the map refused */
+	__u64 clones[4]; /* where the bytes are of the last clones that left by bridge ports */
+	__u32 refused;   /* ticks: the last sample in the map refused */
 };
 
 struct {

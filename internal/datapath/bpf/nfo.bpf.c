@@ -131,6 +131,7 @@ int nfo_ingress(struct __sk_buff *skb)
 	if (!w.ctl)
 		return TC_ACT_UNSPEC; /* cannot happen: an array */
 	w.mine = !behind_xdp;
+	drop_ticket(skb);
 	locate(&f, HOOK_TC);
 	if (f.data + MAX_L2 + sizeof(struct iphdr) + sizeof(struct tcphdr) > f.end &&
 	    f.len > f.end - f.data) {

@@ -45,34 +45,47 @@ static __always_inline void set_tc_index(struct __sk_buff *skb, __u32 v)
 }
 
 /*
- * An IPv6 packet may leave the stack as a copy in another sk_buff: for lack of room for the header of its next device (a
- * tunnel, a VLAN in a VLAN; skb_expand_head of net/core/skbuff.c, in ip6_finish_output2. IPv4 makes room in place before,
- * in ip_forward). Copies keep tc_index, which means nothing but to the qdisc it leaves by. So such a packet goes through the
- * kernel with a number in it, which the observer takes out again: the slot of the note, and what tells it from the notes
- * that were in the slot before. Packets with an index of somebody else keep that.
+ * No other packet has the address of a sk_buff that is inside the kernel, but addresses are used again at once. And an IPv6
+ * packet may leave the stack as a copy in another sk_buff: for lack of room for the header of its next device (a tunnel, a
+ * VLAN in a VLAN; skb_expand_head of net/core/skbuff.c, in ip6_finish_output2. IPv4 makes room in place before, in
+ * ip_forward). So a packet goes through the kernel with a number in tc_index, which copies keep and which means nothing but
+ * to the qdisc it leaves by: the slot of the note, and what tells it from the notes that were in the slot before. The
+ * observer takes it out again. Packets with an index of somebody else keep that.
  */
-static __always_inline __u32 ticket_for(struct __sk_buff *skb, struct local *l)
+static __always_inline void take_ticket(struct note *n, struct __sk_buff *skb)
 {
-	__u32 ticket;
+	__u32 zero = 0;
+	struct local *l = bpf_map_lookup_elem(&locals, &zero);
 
-	if (skb->tc_index)
-		return 0;
+	n->ticket = skb->tc_index;
+	n->ours = 0;
+	if (n->ticket || !l)
+		return;
 	l->tickets += NOTES;
 	if (!(l->tickets & 0xffff))
 		l->tickets += NOTES;
-	ticket = (l->tickets | (l->skb >> 8) % NOTES) &
-		 0xffff; /* note_slot has put the address there */
-	set_tc_index(skb, ticket);
-	return ticket;
+	n->ticket = (l->tickets | (l->skb >> 8) % NOTES) &
+		    0xffff; /* note_slot has put the address there */
+	n->ours = 1;
+	set_tc_index(skb, n->ticket);
+}
+
+/* A packet that comes in again, out of a tunnel, has the ticket from before. */
+static __always_inline void drop_ticket(struct __sk_buff *skb)
+{
+	struct note *n;
+
+	if (!skb->tc_index)
+		return;
+	n = note_slot(skb);
+	if (n && n->skb == (__u64)(long)skb && n->ours && n->ticket == skb->tc_index)
+		set_tc_index(skb, 0);
 }
 
 static __always_inline void note_common(struct note *n, struct __sk_buff *skb, const struct pkt *p,
 					const void *frame, __u32 hit)
 {
-	__u32 zero = 0;
-	struct local *l = bpf_map_lookup_elem(&locals, &zero);
-
-	n->ticket = l && p->v6 ? ticket_for(skb, l) : 0;
+	take_ticket(n, skb);
 	n->tags = p->tags;
 	n->time = now_ns();
 	n->ifindex = skb->ifindex;

@@ -304,13 +304,13 @@ static __always_inline struct note *moved(struct __sk_buff *skb, __u32 ticket)
 	if (!ticket || !(skb_nfct(skb) & ~NFCT_INFOMASK) || shared_bytes(skb))
 		return 0;
 	n = bpf_map_lookup_elem(&notes, &i);
-	return n && n->skb && n->ticket == ticket && !n->left ? n : 0;
+	return n && n->skb && n->ours && n->ticket == ticket && !n->left ? n : 0;
 }
 
-/* A note with a ticket is about a packet with that ticket, or about one that left before, without it. */
+/* A note is about a packet with its ticket, or about one that left before and gave it back. */
 static __always_inline int another(const struct note *n, __u32 ticket)
 {
-	return n->ticket && n->ticket != ticket && (ticket || !n->left);
+	return n->ticket != ticket && !(n->left && n->ours && !ticket);
 }
 
 /*
@@ -336,7 +336,7 @@ static __always_inline struct note *note_about(struct scratch *s, struct __sk_bu
 	s->again = n->left;
 found:
 	n->left = 1;
-	if (ticket && n->ticket == ticket)
+	if (n->ours && n->ticket == ticket)
 		set_tc_index(skb, 0);
 	return n;
 }

@@ -194,6 +194,7 @@ type Datapath struct {
 	mu      sync.Mutex
 	devices []engine.Device
 	mark    uint32
+	held    chan struct{} // sweeps wait for its end
 	applies int
 	bumps   []time.Time
 	live    []engine.Activity
@@ -210,6 +211,21 @@ func (d *Datapath) Refuse(device string, hook engine.Hook, r engine.Refusal) {
 	defer d.mu.Unlock()
 	r.Device, r.Hook = device, hook
 	d.refuse[device+" "+string(hook)] = r
+}
+
+// HoldSweeps makes sweeps take until release is called.
+func (d *Datapath) HoldSweeps() (release func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.held = make(chan struct{})
+	return func() { close(d.held) }
+}
+
+// Accept takes back what Refuse said.
+func (d *Datapath) Accept(device string, hook engine.Hook) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.refuse, device+" "+string(hook))
 }
 
 // Apply keeps the devices that it does not refuse.
@@ -247,6 +263,11 @@ func (d *Datapath) SetLive(live ...engine.Activity) {
 // Sweep returns what SetLive set.
 func (d *Datapath) Sweep(watching bool) (engine.Sweep, error) {
 	d.mu.Lock()
+	if held := d.held; held != nil {
+		d.mu.Unlock()
+		<-held
+		d.mu.Lock()
+	}
 	defer d.mu.Unlock()
 	d.watched = watching
 	return engine.Sweep{Entries: len(d.live), Live: slices.Clone(d.live)}, nil

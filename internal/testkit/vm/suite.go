@@ -22,7 +22,6 @@ type Group struct {
 	Tests   []string
 	Script  string        // in place of a package: for /bin/sh -e, as root
 	Timeout time.Duration // of host time, 2 minutes by default
-	Long    bool          // a short run leaves it out
 }
 
 // Suite is what one boot of a kernel runs, one group after the other. A group that fails does not stop the next.
