@@ -109,6 +109,7 @@ func TestEnterInTheMomentInWhichTheGuardIsKilledConfirms(t *testing.T) {
 	if err := unix.Kill(guard, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	testkit.MustAwait(t, 5*time.Second, func() error { return stopped(guard) })
 	if _, err := person.WriteString("\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -129,6 +130,24 @@ func TestEnterInTheMomentInWhichTheGuardIsKilledConfirms(t *testing.T) {
 	if now := rulesetOf(r.Router); now != loaded {
 		t.Errorf("the ruleset is\n%s", now)
 	}
+}
+
+// stopped says whether all threads of a process stand still.
+func stopped(pid int) error {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		return err
+	}
+	for _, thread := range threads {
+		b, err := os.ReadFile(thread)
+		if err != nil {
+			return err
+		}
+		if _, state, _ := strings.Cut(string(b), ") "); !strings.HasPrefix(state, "T") {
+			return fmt.Errorf("a thread of process %d runs: %s", pid, b)
+		}
+	}
+	return nil
 }
 
 // heard says whether something is to be read on the connection of a guard with its load (descriptor 4).
