@@ -206,3 +206,28 @@ func TestNothingIsLoadedBesideALoadThatWaits(t *testing.T) {
 	}
 	run(t, r.Router, 0, "disable")
 }
+
+// What nft took and what is different nevertheless is not back: the saved ruleset is kept.
+func TestRollbackThatComesBackDifferentCanBeTriedAgain(t *testing.T) {
+	r := router(t, engine.TC)
+	r.Router.NFTables(others)
+	// The order of tables is another one when only one of them is put back again.
+	tables := func() string {
+		return r.Router.Run("nft", "-s", "list", "table", "ip", "bans") + r.Router.Run("nft", "-s", "list", "table", "inet", "filter")
+	}
+	before := tables()
+	wrapNFT(t, `[ -e $dir/on ] && case "$*" in "-f -") $nft "$@" || exit; exec $nft add rule ip bans c accept;; esac`)
+	c := loadConfirm(t, r.Router, time.Second, lockout)
+	flag(t, true)
+	if code := c.code(); code != 1 || !strings.Contains(c.out.String(), "still different: ip bans; `nft-offload rollback` tries again") {
+		t.Errorf("code %d: %s", code, c.out)
+	}
+	flag(t, false)
+	run(t, r.Router, 0, "rollback")
+	if now := tables(); now != before || strings.Contains(rulesetOf(r.Router), "mistake") {
+		t.Errorf("the ruleset is\n%s", now)
+	}
+	if files := guardFiles(t, r.Router); len(files) > 0 {
+		t.Errorf("left: %q", files)
+	}
+}
