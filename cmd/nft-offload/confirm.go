@@ -22,7 +22,8 @@ func confirmCommand(e *env) *cobra.Command {
 		Short: "keep the ruleset of a `load --confirm`",
 		Long: `confirm keeps the ruleset that "load --confirm" has loaded and that waits for
 it. When it is too late, or somebody has rolled the load back, it says so and
-exits with code 9; when there is nothing to confirm, with code 11.
+exits with code 9; when there is nothing to confirm, with code 11. After a load
+that could not be rolled back whole, it gives the previous ruleset up.
 
 Run it from a new session: that one can be opened proves that the new ruleset
 does not lock you out.`,
@@ -53,11 +54,11 @@ func rollbackCommand(e *env) *cobra.Command {
 		Use:   "rollback",
 		Short: "go back to the ruleset before a `load --confirm`, now",
 		Long: `rollback brings back the ruleset before a "load --confirm" that waits to be
-confirmed, without waiting for the end of its time. Tables that are as they were
-are not touched. When nothing waits it exits with code 11.
+confirmed, without waiting for the end of its time. Tables that the load did not
+change are not touched. When nothing waits it exits with code 11.
 
 It also finishes what a killed process left: when nobody is there to roll back,
-this command does it.`,
+this command does it. And it tries again what has failed.`,
 		Example: `  nft-offload rollback`,
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -86,48 +87,59 @@ this command does it.`,
 }
 
 // decide tells the guard of a waiting load what to do and returns what became of the load. Where the guard is gone, it
-// does itself what is to be done.
+// does itself what is to be done; where there is none yet, or another one takes its place, it waits for that one.
 func (e *env) decide(word string) (confirmation, error) {
 	ns, err := namespace()
 	if err != nil {
 		return confirmation{}, err
 	}
+	var c confirmation
+	err = e.whileBusy(func() (err error) {
+		c, err = e.decideNow(ns, word)
+		return err
+	})
+	return c, err
+}
+
+// decideNow tries once: errBusy says that whoever has the load in hand does not answer yet.
+func (e *env) decideNow(ns uint64, word string) (c confirmation, err error) {
 	nothing := withCode(exitNothingPending, errors.New("no load waits to be confirmed"))
-	for {
-		r, err := e.places.readLoad(ns)
-		if err != nil {
-			return confirmation{}, err
-		}
-		if r == nil {
-			return confirmation{}, nothing
-		}
-		if r.State == loadRolledBack {
-			if word == askRollback {
-				return confirmation{}, nothing
-			}
-			err := e.places.forgetLoad(ns)
-			e.places.tidy()
-			return r.confirmation, err
-		}
+	r, err := e.places.readLoad(ns)
+	if err != nil {
+		return c, err
+	}
+	if r == nil || r.State == loadRolledBack && word == askRollback {
+		return c, nothing
+	}
+	if r.State != loadRolledBack {
 		c, err := askGuard(e.ctx, e.places.loadSocket(ns), word)
 		if !errors.Is(err, errNoGuard) {
 			return c, err
 		}
-		hold, err := await(e.ctx, e.places.loadLock(ns), guardStart) // one that is about to end, or nobody
-		if err != nil {
-			return confirmation{}, fmt.Errorf("ask who guards the load: %w", err)
-		}
-		again, err := e.places.readLoad(ns)
-		if err == nil && again != nil && again.State == r.State {
-			c, err = e.decideAlone(ns, again, word)
-			err = errors.Join(err, os.RemoveAll(e.places.loadSocket(ns)), hold.release())
-			e.places.tidy()
-			return c, err
-		}
-		if err := errors.Join(err, hold.release()); err != nil {
-			return confirmation{}, err
-		}
 	}
+	hold, err := acquire(e.places.loadLock(ns))
+	if _, ok := errors.AsType[*runningError](err); ok {
+		return c, errBusy
+	}
+	if err != nil {
+		return c, err
+	}
+	defer func() {
+		err = errors.Join(err, hold.release())
+		e.places.tidy()
+	}()
+	// From here on nobody changes it.
+	if r, err = e.places.readLoad(ns); err != nil {
+		return c, err
+	}
+	switch {
+	case r == nil || r.State == loadRolledBack && word == askRollback:
+		return c, nothing
+	case r.State == loadRolledBack:
+		return r.confirmation, e.places.forgetLoad(ns)
+	}
+	c, err = e.decideAlone(ns, r, word)
+	return c, errors.Join(err, os.RemoveAll(e.places.loadSocket(ns)))
 }
 
 // decideAlone is for a load that nobody guards; the caller has the lock.

@@ -21,7 +21,7 @@ chains drop never get there. Nothing else is touched; "disable" removes it.`,
 		Example: `  nft-offload enable eth0 eth1
   nft-offload run`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(_ *cobra.Command, args []string) (err error) {
 			o, err := l.options(e)
 			if err != nil {
 				return err
@@ -29,6 +29,11 @@ chains drop never get there. Nothing else is touched; "disable" removes it.`,
 			if err := privileged(); err != nil {
 				return err
 			}
+			hold, err := e.holdLoads()
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, hold.release()) }()
 			r, err := nft.Enable(e.ctx, args, o)
 			if _, ok := errors.AsType[*nft.DeviceError](err); ok {
 				return fmt.Errorf("%w; see `ip link`", err)
@@ -55,10 +60,15 @@ func disableCommand(e *env) *cobra.Command {
 		Long:    "disable removes the table that enable made. Where there is none it does nothing,\nand that is no error.",
 		Example: "  nft-offload disable",
 		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(*cobra.Command, []string) (err error) {
 			if err := privileged(); err != nil {
 				return err
 			}
+			hold, err := e.holdLoads()
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, hold.release()) }()
 			removed, err := nft.Disable(e.ctx)
 			if err != nil {
 				return err

@@ -34,9 +34,9 @@ const (
 
 // exitInfo explains a code.
 type exitInfo struct {
-	code exitCode
-	name string
-	text string
+	Code exitCode `json:"code"`
+	Name string   `json:"name"`
+	Text string   `json:"meaning"`
 }
 
 func exitCodes() []exitInfo {
@@ -51,7 +51,7 @@ func exitCodes() []exitInfo {
 		{exitRuleset, "ruleset", "the ruleset was refused, by nft or because it cannot be lowered; the live ruleset is as it was"},
 		{exitDevice, "device", "a device named on the command line does not exist or cannot be used as asked"},
 		{exitNotConfirmed, "not-confirmed", "nobody confirmed a `load --confirm` in time, or somebody rolled it back: the previous ruleset is there again"},
-		{exitPending, "pending", "a `load --confirm` waits for `confirm` or `rollback`; nothing was changed"},
+		{exitPending, "pending", "a `load --confirm` waits for `confirm` or `rollback`, or could not be rolled back whole; nothing was changed"},
 		{exitNothingPending, "nothing-pending", "no load waits to be confirmed or rolled back"},
 	}
 }

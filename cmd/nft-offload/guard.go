@@ -25,18 +25,20 @@ import (
 //
 //	load                        guard
 //	  lock, save, start ───────►  ready
+//	  "loading" ───────────────►  rolls back from here on
 //	  nft -f
-//	  "loaded" ────────────────►  timer                ◄── "confirm" or "rollback" on a socket, from anybody
+//	  "loaded" ────────────────►  timer, what changed  ◄── "confirm" or "rollback" on a socket, from anybody
 //	                       ◄────  until when
 //	  "confirm", "rollback" ───►
 //	                       ◄────  what became of it    ──► the same to everybody who asked
 //
 // When load ends before it has said how loading went, the guard starts its timer: rolling back what was never loaded
-// changes nothing. When the guard ends before its time, load starts another one. When both are killed, the record stays,
+// changes nothing. When it ends before it began to, the guard just ends. When the guard ends before its time, load starts another one. When both are killed, the record stays,
 // and the next command says so.
 
 // What a guard is asked.
 const (
+	askLoading  = "loading"
 	askLoaded   = "loaded"
 	askCancel   = "cancel" // loading failed
 	askConfirm  = "confirm"
@@ -51,20 +53,29 @@ const (
 	guardConnFd = 4
 )
 
+// settleLimit bounds how long a guard looks at what was changed before it starts its timer. It needs a few milliseconds a
+// table.
+const settleLimit = 5 * time.Second
+
 // replyLimit bounds how long a guard that has ended its work waits for somebody to take the answer.
 const replyLimit = 5 * time.Second
 
 // guardName is the command that a guard is started by. Nobody else has a use for it.
 const guardName = "load-guard"
 
+// guardBegun is its flag for a guard in the place of another one.
+const guardBegun = "begun"
+
 func guardCommand(e *env) *cobra.Command {
 	var limit time.Duration
+	var begun bool
 	c := &cobra.Command{
 		Use:    guardName,
 		Hidden: true,
 		Args:   cobra.NoArgs,
-		RunE:   func(*cobra.Command, []string) error { return runGuard(e, limit) },
+		RunE:   func(*cobra.Command, []string) error { return runGuard(e, limit, begun) },
 	}
+	c.Flags().BoolVar(&begun, guardBegun, false, "loading has begun")
 	c.Flags().DurationVar(&limit, "for", 0, "roll back after this")
 	return c
 }
@@ -75,6 +86,7 @@ type guard struct {
 	ns     uint64
 	record *loadRecord
 	limit  time.Duration
+	begun  bool // nft may have changed something
 
 	asked   chan string
 	done    chan struct{} // closed when outcome is there
@@ -82,8 +94,9 @@ type guard struct {
 	answers sync.WaitGroup
 }
 
-func runGuard(e *env, limit time.Duration) error {
+func runGuard(e *env, limit time.Duration, begun bool) error {
 	signal.Ignore(unix.SIGHUP)
+	spareFromOOM()
 	ns, err := namespace()
 	if err != nil {
 		return err
@@ -92,7 +105,7 @@ func runGuard(e *env, limit time.Duration) error {
 	if !same(hold.f, e.places.loadLock(ns)) {
 		return usage("%s is what `load --confirm` starts; it is of no use by hand", guardName)
 	}
-	g := &guard{places: e.places, ns: ns, limit: limit, asked: make(chan string), done: make(chan struct{})}
+	g := &guard{places: e.places, ns: ns, limit: limit, begun: begun, asked: make(chan string), done: make(chan struct{})}
 	if g.record, err = e.places.readLoad(ns); err != nil {
 		return err
 	}
@@ -114,6 +127,9 @@ func runGuard(e *env, limit time.Duration) error {
 		return fmt.Errorf("guard a load: %w", errors.Join(err, l.Close()))
 	}
 	err = g.run(e.ctx, parent, l)
+	if g.record.State == loadFailed {
+		logFailure(fmt.Sprintf("the ruleset before %s did not come back: %s", g.record.File, g.record.Error))
+	}
 	err = errors.Join(err, l.Close(), hold.release())
 	close(g.done)
 	g.answers.Wait()
@@ -136,8 +152,19 @@ func listenFor(path string) (net.Listener, error) {
 // run waits for the end of the load and then for its confirmation. It leaves the outcome in g.
 func (g *guard) run(ctx context.Context, parent net.Conn, l net.Listener) error {
 	words := bufio.NewReader(parent)
-	if word, _ := words.ReadString('\n'); strings.TrimSpace(word) == askCancel {
+	word := nextWord(words)
+	if word == askLoading {
+		g.begun = true
+		word = nextWord(words)
+	}
+	if !g.begun {
+		return g.places.forgetLoad(g.ns) // nothing was changed
+	}
+	if word == askCancel {
 		return g.cancel(ctx)
+	}
+	if word == askLoaded && !g.record.Saved.Settled {
+		g.settle(ctx)
 	}
 	timer := time.NewTimer(g.limit)
 	defer timer.Stop()
@@ -164,6 +191,20 @@ func (g *guard) run(ctx context.Context, parent net.Conn, l net.Listener) error 
 	case <-ctx.Done():
 		return g.rollBack("the process that guarded it was told to end")
 	}
+}
+
+// settle looks at what was changed. Without it all that differs in the end counts as changed by the load. So it is after
+// the death of load: its nft may not have ended yet.
+func (g *guard) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	_ = g.record.Saved.Loaded(ctx)
+}
+
+// nextWord is what load says next; nothing when it has ended.
+func nextWord(words *bufio.Reader) string {
+	word, _ := words.ReadString('\n')
+	return strings.TrimSpace(word)
 }
 
 // cancel ends a load that failed. What nft was killed at may have come about nevertheless.
@@ -220,7 +261,7 @@ const (
 	rollBackGap   = time.Second
 )
 
-// rollBack brings the saved ruleset back and records how that went.
+// rollBack brings the saved ruleset back and records how that went. What was saved is kept until it is back whole.
 func (r *loadRecord) rollBack(ctx context.Context, why string) error {
 	var restored nft.Restored
 	var err error
@@ -231,7 +272,11 @@ func (r *loadRecord) rollBack(ctx context.Context, why string) error {
 			case <-time.After(rollBackGap):
 			}
 		}
-		if restored, err = nft.Restore(ctx, r.Saved); err == nil {
+		restored, err = nft.Restore(ctx, r.Saved)
+		if err == nil && len(restored.Different) > 0 {
+			err = fmt.Errorf("still different: %s", strings.Join(restored.Different, ", "))
+		}
+		if err == nil {
 			break
 		}
 	}

@@ -41,7 +41,8 @@ func (l *loweringFlags) options(e *env) (nft.Options, error) {
 
 // confirmFlags are what load has besides.
 type confirmFlags struct {
-	limit  time.Duration // 0: no confirmation is asked for
+	asked  bool // for confirmation
+	limit  time.Duration
 	noWait bool
 }
 
@@ -52,10 +53,10 @@ const (
 )
 
 func (f *confirmFlags) check() error {
-	if f.limit != 0 && (f.limit < shortestConfirm || f.limit > longestConfirm) {
+	if f.asked && (f.limit < shortestConfirm || f.limit > longestConfirm) {
 		return usage("--confirm %s is not between %s and %s", f.limit, shortestConfirm, longestConfirm)
 	}
-	if f.noWait && f.limit == 0 {
+	if f.noWait && !f.asked {
 		return usage("--no-wait has no meaning without --confirm")
 	}
 	return nil
@@ -82,16 +83,18 @@ somebody runs "nft-offload confirm" (from a new session: that proves that one
 can be opened) or presses enter here. Ctrl-C brings it back at once. A process
 of its own watches over that: neither a lost session nor kill -9 of this command
 leaves you locked out. The exit code is 0 when confirmed and 9 when rolled back.
-With --no-wait the command returns when the ruleset is loaded.`,
+With --no-wait the command returns when the ruleset is loaded; then nobody is
+left to replace that process, should it be killed with kill -9.`,
 		Example: `  nft-offload load examples/router.nft
   nft-offload load --lower /etc/nftables.conf
   nft-offload load --confirm 30s /etc/nftables.conf`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			o, err := l.options(e)
 			if err != nil {
 				return err
 			}
+			f.asked = c.Flags().Changed("confirm")
 			if err := f.check(); err != nil {
 				return err
 			}
@@ -102,7 +105,7 @@ With --no-wait the command returns when the ruleset is loaded.`,
 			if err != nil {
 				return err
 			}
-			if f.limit != 0 {
+			if f.asked {
 				return e.loadGuarded(src, o, f, l.json)
 			}
 			return e.load(src, o, l.json)
@@ -115,27 +118,18 @@ With --no-wait the command returns when the ruleset is loaded.`,
 }
 
 // load loads for good.
-func (e *env) load(src nft.Source, o nft.Options, asJSON bool) error {
-	ns, err := namespace()
-	if err != nil {
-		return err
-	}
-	before, err := e.places.readLoad(ns)
-	if err != nil {
-		return err
-	}
+func (e *env) load(src nft.Source, o nft.Options, asJSON bool) (err error) {
 	// What waits is rolled back to a ruleset that has nothing of this one.
-	if err := pendingError(before, e.places.guarded(ns)); err != nil {
+	l, err := e.holdLoads()
+	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, l.release()) }()
 	r, err := nft.LoadSource(e.ctx, src, o)
 	if err != nil {
 		return err
 	}
-	if before != nil {
-		err = e.places.forgetLoad(ns)
-		e.places.tidy()
-	}
+	err = l.places.forgetLoad(l.ns) // that an earlier one was rolled back
 	if asJSON {
 		return errors.Join(err, e.printJSON(r))
 	}
@@ -155,12 +149,20 @@ func (e *env) loadGuarded(src nft.Source, o nft.Options, f confirmFlags, asJSON 
 	if err != nil {
 		return err
 	}
+	o.Begin = l.loading
 	r, err := nft.LoadSource(e.ctx, src, o)
 	if err != nil {
-		l.cancel()
-		return err
+		return errors.Join(err, l.cancel())
 	}
-	waiting := l.loaded()
+	waiting, guarded := l.loaded()
+	if f.noWait && !guarded {
+		// Nobody would be there to start another one.
+		c, err := l.unguarded()
+		if err != nil {
+			return err
+		}
+		return notConfirmed(c)
+	}
 	said := e.stdout
 	if asJSON {
 		said = e.stderr // the document is printed when all is known

@@ -112,10 +112,10 @@ func TestExitCodesAreDocumented(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# Exit codes\n\nThe same for every command; `nft-offload help exit-codes` prints them.\n\n| code | name | meaning |\n|---|---|---|\n")
 	for i, c := range exitCodes() {
-		if int(c.code) != i {
-			t.Errorf("exit code %d is at place %d", c.code, i)
+		if int(c.Code) != i {
+			t.Errorf("exit code %d is at place %d", c.Code, i)
 		}
-		fmt.Fprintf(&b, "| %d | %s | %s |\n", c.code, c.name, c.text)
+		fmt.Fprintf(&b, "| %d | %s | %s |\n", c.Code, c.Name, c.Text)
 	}
 	if os.Getenv("UPDATE_DOCS") != "" {
 		if err := os.WriteFile(exitCodesDoc, []byte(b.String()), 0o644); err != nil {

@@ -41,8 +41,19 @@ type confirmation struct {
 type loadRecord struct {
 	confirmation
 	// Namespace is the cookie of the network namespace. Files are named by its inode, which another one may get later.
-	Namespace uint64    `json:"namespace"`
-	Saved     nft.Saved `json:"saved"`
+	Namespace uint64 `json:"namespace"`
+	// Boot is the one that the cookie is of: /run may outlive it.
+	Boot  string    `json:"boot"`
+	Saved nft.Saved `json:"saved"`
+}
+
+// here fills in where and when the record is of.
+func (r *loadRecord) here() (err error) {
+	if r.Namespace, err = namespaceCookie(); err != nil {
+		return err
+	}
+	r.Boot, err = bootID()
+	return err
 }
 
 // namespaceCookie is the number of the calling thread's network namespace that no other one gets before the next boot
@@ -67,7 +78,7 @@ func (p places) loadLock(ns uint64) string { return p.load(ns) + ".lock" }
 
 func (p places) loadSocket(ns uint64) string { return p.load(ns) + ".sock" }
 
-// readLoad reads the record; nil where there is none, or only that of a namespace that is gone.
+// readLoad reads the record; nil where there is none, or only that of a namespace or boot that is gone.
 func (p places) readLoad(ns uint64) (*loadRecord, error) {
 	b, err := os.ReadFile(p.load(ns))
 	if errors.Is(err, os.ErrNotExist) {
@@ -80,7 +91,8 @@ func (p places) readLoad(ns uint64) (*loadRecord, error) {
 	if err := json.Unmarshal(b, &r); err != nil {
 		return nil, fmt.Errorf("read what is known of the last load (%s): %w", p.load(ns), err)
 	}
-	if cookie, err := namespaceCookie(); err != nil || cookie != r.Namespace {
+	var now loadRecord
+	if err := now.here(); err != nil || now.Namespace != r.Namespace || now.Boot != r.Boot {
 		return nil, err
 	}
 	return &r, nil
@@ -115,6 +127,25 @@ func (p places) forgetLoad(ns uint64) error {
 	return nil
 }
 
+// forgetRolledBack removes the record of a load that was rolled back, which is history; what waits is the ruleset's
+// affair. The caller may have the hold on loads.
+func (p places) forgetRolledBack(ns uint64, held bool) error {
+	if r, _ := p.readLoad(ns); r == nil || r.State != loadRolledBack {
+		return nil
+	}
+	if !held {
+		l := &loads{places: p, ns: ns}
+		if err := l.take(); err != nil {
+			return nil //nolint:nilerr // the record is that of somebody who loads now
+		}
+		defer l.release() //nolint:errcheck // a lock file is no news
+		if r, _ := p.readLoad(ns); r == nil || r.State != loadRolledBack {
+			return nil
+		}
+	}
+	return p.forgetLoad(ns)
+}
+
 // guarded reports whether somebody will roll the load back.
 func (p places) guarded(ns uint64) bool {
 	f, err := os.Open(p.loadLock(ns))
@@ -140,7 +171,8 @@ func (r *loadRecord) say(guarded bool, now time.Time) string {
 		return fmt.Sprintf("the load of %s waits for `nft-offload confirm` until %s (%s); after that the previous ruleset comes back",
 			r.File, r.Until.Format(clock), span(r.Until.Sub(now)))
 	case r.State == loadFailed:
-		return fmt.Sprintf("the load of %s was not rolled back whole: %s; `nft-offload rollback` tries again", r.File, r.Error)
+		return fmt.Sprintf("the load of %s was not rolled back whole: %s; `nft-offload rollback` tries again, "+
+			"`nft-offload confirm` gives the previous ruleset up", r.File, r.Error)
 	}
 	return fmt.Sprintf("the load of %s was rolled back at %s (%s ago): %s", r.File, r.Ended.Format(clock), span(now.Sub(r.Ended)), r.Why)
 }
@@ -159,9 +191,10 @@ func (e *env) sayPending() {
 	fmt.Fprintf(e.stderr, "nft-offload: note: %s\n", r.say(e.places.guarded(ns), time.Now()))
 }
 
-// pendingError refuses to load beside a load that waits; nil where none does.
+// pendingError refuses to load beside a load that waits, or over the only copy of a ruleset that did not come back; nil
+// where there is neither.
 func pendingError(r *loadRecord, guarded bool) error {
-	if r == nil || r.State != loadWaiting {
+	if r == nil || r.State != loadWaiting && r.State != loadFailed {
 		return nil
 	}
 	return withCode(exitPending, errors.New(r.say(guarded, time.Now())))

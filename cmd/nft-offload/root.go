@@ -95,7 +95,7 @@ func commands(e *env) []*cobra.Command {
 // speaksOfLoads says which commands deal with a load that waits themselves, or say nothing to people.
 func speaksOfLoads(command string) bool {
 	switch command {
-	case "load", "confirm", "rollback", guardName, "version":
+	case "load", "confirm", "rollback", guardName, "version", "exit-codes":
 		return true
 	}
 	return false

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,7 +41,8 @@ not exist any more. Where there is nothing it does nothing.
 The ruleset stays as it is. One that was lowered still has the sets and rules
 that stand for its flowtables; they do no harm. --restore loads the original
 file in place of the tables that were lowered, as it is; on a kernel without
-flowtables that has to be a file without "flow add".`,
+flowtables that has to be a file without "flow add". While a "load --confirm"
+waits, that is refused with code 10, and nothing is withdrawn.`,
 		Example: `  nft-offload withdraw
   nft-offload withdraw --restore /etc/nftables.conf`,
 		Args: cobra.NoArgs,
@@ -69,6 +68,18 @@ flowtables that has to be a file without "flow add".`,
 }
 
 func (e *env) withdraw(restore string) (w withdrawal, err error) {
+	var src nft.Source
+	if restore != "" {
+		// Refused before anything is stopped.
+		if src, err = nft.ReadSource(restore, e.stdin); err != nil {
+			return w, err
+		}
+		l, busy := e.holdLoads()
+		if busy != nil {
+			return w, busy
+		}
+		defer func() { err = errors.Join(err, l.release()) }()
+	}
 	ns, err := namespace()
 	if err != nil {
 		return w, err
@@ -87,11 +98,8 @@ func (e *env) withdraw(restore string) (w withdrawal, err error) {
 	if err := datapath.Withdraw(e.places.pins(ns)); err != nil {
 		return w, err
 	}
-	// What was rolled back is history; what waits is the ruleset's affair.
-	if r, _ := e.places.readLoad(ns); r != nil && r.State == loadRolledBack {
-		if err := e.places.forgetLoad(ns); err != nil {
-			return w, err
-		}
+	if err := e.places.forgetRolledBack(ns, restore != ""); err != nil {
+		return w, err
 	}
 	if err := os.Remove(e.places.socket(ns)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return w, fmt.Errorf("remove socket: %w", err)
@@ -99,8 +107,17 @@ func (e *env) withdraw(restore string) (w withdrawal, err error) {
 	if w.Gone, err = e.places.withdrawGone(); err != nil {
 		return w, err
 	}
+	loads, err := e.places.forgetGone()
+	if err != nil {
+		return w, err
+	}
+	for _, ns := range loads {
+		if !slices.Contains(w.Gone, ns) {
+			w.Gone = append(w.Gone, ns)
+		}
+	}
 	if restore != "" {
-		if err := e.restore(restore); err != nil {
+		if err := e.restore(src); err != nil {
 			return w, fmt.Errorf("the datapath is withdrawn, but the ruleset was not restored: %w", err)
 		}
 		w.Restored = restore
@@ -141,40 +158,19 @@ func (e *env) takeOver(ns uint64, w *withdrawal) (*instance, error) {
 	return hold, err
 }
 
-// restore loads a file as it is, in place of the tables that were lowered, in one transaction.
-func (e *env) restore(file string) error {
-	tables, err := lowered(e.ctx)
+// restore loads a ruleset as it is, in place of the tables that were lowered, in one transaction.
+func (e *env) restore(src nft.Source) error {
+	flowtables, err := lowered(e.ctx)
 	if err != nil {
 		return err
 	}
-	path, err := filepath.Abs(file)
-	if err != nil {
-		return fmt.Errorf("find %s: %w", file, err)
+	var tables []string
+	for _, f := range flowtables {
+		family, rest, _ := strings.Cut(f, " ")
+		table, _, _ := strings.Cut(rest, " ")
+		tables = append(tables, family+" "+table)
 	}
-	if _, err := os.Stat(path); err != nil {
-		return err
-	}
-	var text strings.Builder
-	for _, t := range tables {
-		f := strings.Fields(t)
-		// Twice the same table, of two flowtables, is made and deleted twice.
-		fmt.Fprintf(&text, "table %s %s\ndelete table %s %s\n", f[0], f[1], f[0], f[1])
-	}
-	fmt.Fprintf(&text, "include %q\n", path)
-	var said bytes.Buffer
-	cmd := exec.CommandContext(e.ctx, "nft", "-I", ".", "-f", "-")
-	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = filepath.Dir(path), strings.NewReader(text.String()), e.stdout, &said
-	err = cmd.Run()
-	var exit *exec.ExitError
-	switch {
-	case errors.Is(err, exec.ErrNotFound):
-		return nft.ErrNotInstalled
-	case errors.As(err, &exit):
-		return &nft.Error{Op: "restore", File: file, Text: strings.TrimSpace(said.String())}
-	case err != nil:
-		return fmt.Errorf("run nft to restore ruleset: %w", err)
-	}
-	return nil
+	return nft.Replace(e.ctx, src, tables)
 }
 
 // lowered names the flowtables of the live ruleset that are lowered.
@@ -205,7 +201,7 @@ func (e *env) printWithdrawal(w withdrawal) {
 		fmt.Fprintln(e.stdout, "nothing to withdraw")
 	}
 	for _, ns := range w.Gone {
-		fmt.Fprintf(e.stdout, "removed what a killed daemon left of network namespace %d, which is gone\n", ns)
+		fmt.Fprintf(e.stdout, "removed what was left of network namespace %d, which is gone\n", ns)
 	}
 	if w.Restored != "" {
 		fmt.Fprintf(e.stdout, "loaded %s\n", w.Restored)

@@ -20,10 +20,19 @@ type Error struct {
 	Text string // nft's own words, with the places they name changed to those of the user's files
 }
 
-// Error renders the place, the operation and the first line of nft's text.
-func (e *Error) Error() string {
-	first, _, _ := strings.Cut(e.Text, "\n")
-	return fmt.Sprintf("%s ruleset: %s", e.Op, first)
+// Error renders the place, the operation and the first line of nft's text that says something.
+func (e *Error) Error() string { return fmt.Sprintf("%s ruleset: %s", e.Op, e.first()) }
+
+// first is the first complaint. In front of one about an included file nft says where that was included.
+func (e *Error) first() string {
+	rest := e.Text
+	for {
+		line, more, found := strings.Cut(rest, "\n")
+		if !strings.HasPrefix(line, "In file included from ") && !strings.HasPrefix(line, "                 from ") || !found {
+			return line
+		}
+		rest = more
+	}
 }
 
 // SourceError is something in a ruleset that this package itself cannot accept, with its place.

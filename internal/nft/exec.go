@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,6 +29,11 @@ func run(ctx context.Context, op, dir, stdin string, args ...string) ([]byte, er
 	cmd := exec.CommandContext(ctx, "nft", args...)
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, strings.NewReader(stdin), &out, &errs
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	// An nft that outlives this process could load what was just rolled back. The signal comes with the end of the
+	// thread (PR_SET_PDEATHSIG(2const)), so that must not end before.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	err := cmd.Run()
 	var exit *exec.ExitError
 	switch {

@@ -16,6 +16,8 @@ type Options struct {
 	Lower bool      // lower even where the kernel has flowtables
 	Mark  uint32    // lower with this one bit of the conntrack mark in place of labels; 0: labels
 	Stdin io.Reader // read for the path "-"; nil: os.Stdin
+	// Begin, if not nil, is called when everything was checked, right before the ruleset is changed. An error stops it.
+	Begin func() error
 }
 
 // Load loads a ruleset file ("-": standard input), in nft's language or its JSON, as `nft -f` would: in one
@@ -61,6 +63,11 @@ func LoadSource(ctx context.Context, src Source, o Options) (Report, error) {
 	}
 	if err != nil {
 		return Report{}, err
+	}
+	if o.Begin != nil {
+		if err := o.Begin(); err != nil {
+			return Report{}, fmt.Errorf("load ruleset: %w", err)
+		}
 	}
 	return p.report, p.run(ctx, src, "load")
 }
@@ -167,9 +174,9 @@ func offloadRefused(ctx context.Context, f Flowtable) (string, error) {
 	return reason(refused), nil
 }
 
-// reason returns nft's first line without the place in front.
+// reason returns nft's first complaint without the place in front.
 func reason(e *Error) string {
-	line, _, _ := strings.Cut(e.Text, "\n")
+	line := e.first()
 	if _, text, ok := strings.Cut(line, ": Error: "); ok {
 		return text
 	}

@@ -58,7 +58,8 @@ func nsWithDevices(t *testing.T, text string) *testkit.NS {
 	return ns
 }
 
-func save(t *testing.T, ns *testkit.NS) Saved {
+// save saves the ruleset before a text is loaded.
+func save(t *testing.T, ns *testkit.NS, text string) Saved {
 	t.Helper()
 	var s Saved
 	if err := ns.Do(func() (err error) {
@@ -67,7 +68,18 @@ func save(t *testing.T, ns *testkit.NS) Saved {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.For(Source{Name: "file", Dir: "/", Text: text}); err != nil {
+		t.Fatal(err)
+	}
 	return s
+}
+
+// settle looks at what a text has changed.
+func settle(t *testing.T, ns *testkit.NS, s *Saved) {
+	t.Helper()
+	if err := ns.Do(func() error { return s.Loaded(context.Background()) }); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func restoreIn(ns *testkit.NS, s Saved) (r Restored, err error) {
@@ -123,29 +135,101 @@ func TestRestore_AfterAnyChange_RulesetIsAsSaved(t *testing.T) {
 		"same name, family": {"delete table bridge b\ntable ip b {\n}\n", []string{"bridge b"}, []string{"ip b"}},
 	}
 	for name, c := range changes {
-		t.Run(name, func(t *testing.T) {
-			ns := nsWithDevices(t, kept)
-			was := stateless(ns)
-			s := save(t, ns)
-			ns.NFTables(c.text)
-			mustRestore(t, ns, s, Restored{Replaced: c.replaced, Removed: c.removed})
-			if now := stateless(ns); now != was {
-				t.Errorf("restored is not what was saved:\n%s", cmp.Diff(was, now))
-			}
-			mustRestore(t, ns, s, Restored{})
-		})
+		for _, settled := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, settled %v", name, settled), func(t *testing.T) {
+				ns := nsWithDevices(t, kept)
+				was := stateless(ns)
+				s := save(t, ns, c.text)
+				ns.NFTables(c.text)
+				if settled {
+					settle(t, ns, &s)
+				}
+				mustRestore(t, ns, s, Restored{Replaced: c.replaced, Removed: c.removed})
+				if now := stateless(ns); now != was {
+					t.Errorf("restored is not what was saved:\n%s", cmp.Diff(was, now))
+				}
+				mustRestore(t, ns, s, Restored{})
+			})
+		}
 	}
 }
 
 func TestRestore_TablesThatAreTheSame_KeepTheirHandlesAndCounters(t *testing.T) {
 	ns := nsWithDevices(t, kept)
-	s := save(t, ns)
 	// Packets count on: that is no change.
-	ns.NFTables("reset counter inet filter c\ntable ip new {\n}\n")
+	const text = "reset counter inet filter c\ntable ip new {\n}\n"
+	s := save(t, ns, text)
+	ns.NFTables(text)
+	settle(t, ns, &s)
 	was := ns.Run("nft", "-s", "-a", "list", "table", "inet", "filter")
 	mustRestore(t, ns, s, Restored{Removed: []string{"ip new"}})
 	if now := ns.Run("nft", "-s", "-a", "list", "table", "inet", "filter"); now != was {
 		t.Errorf("the table was made anew:\n%s", cmp.Diff(was, now))
+	}
+}
+
+// bans is a table that others change all the time.
+const bans = "table ip bans {\n set b {\n type ipv4_addr\n }\n set seen {\n type ipv4_addr\n size 100\n flags dynamic\n }\n chain c {\n }\n}\n"
+
+func TestRestore_WhatOthersChangedBehindTheLoad_IsTheirs(t *testing.T) {
+	ns := nsWithDevices(t, kept+bans)
+	const text = "table inet q {\n}\nadd rule inet filter x accept\n"
+	s := save(t, ns, text)
+	ns.NFTables(text)
+	settle(t, ns, &s)
+	ns.NFTables("add element ip bans b { 203.0.113.66 }\ntable ip docker {\n}\ndelete table bridge b\n")
+	mustRestore(t, ns, s, Restored{Replaced: []string{"inet filter"}, Removed: []string{"inet q"}})
+	now := ns.Run("nft", "list", "ruleset")
+	if !strings.Contains(now, "203.0.113.66") || !strings.Contains(now, "docker") || strings.Contains(now, "bridge b") {
+		t.Errorf("the work of others was undone: %s", now)
+	}
+}
+
+// The load was killed on its way: nobody knows what it changed, but what it could not have changed is known.
+func TestRestore_NobodyLookedAfterLoading_OnlyWhatTheSourceReaches(t *testing.T) {
+	ns := nsWithDevices(t, kept+bans)
+	s := save(t, ns, "table inet q {\n}\nadd rule inet filter x accept\n")
+	ns.NFTables("table inet q {\n}\nadd element ip bans b { 203.0.113.66 }\ntable ip docker {\n}\n")
+	mustRestore(t, ns, s, Restored{Removed: []string{"inet q"}})
+	// Nothing was loaded, and packets have filled a set.
+	s = save(t, ns, "flush ruleset\n")
+	s.Tables[0].Rules = "other than it is"
+	mustRestore(t, ns, s, Restored{})
+}
+
+// Packets fill a set again while its table is put back: that is no failure.
+func TestRestored_ElementsOfPackets_AreNoDifference(t *testing.T) {
+	ns := nsWithDevices(t, kept+bans)
+	s := save(t, ns, "flush ruleset\n")
+	s.Changed, s.Settled = []string{"inet filter", "ip bans"}, true
+	for text, different := range map[string][]string{
+		"add element ip bans seen { 10.0.0.1 }\n":                          nil,
+		"add element inet filter dyn { 10.0.0.7 timeout 1m }\n":            nil,
+		"flush set inet filter dyn\n":                                      nil,
+		"add element ip bans b { 203.0.113.66 }\n":                         {"ip bans"},
+		"add rule ip bans c accept\n":                                      {"ip bans"},
+		"delete table ip bans\n":                                           {"ip bans"},
+		"delete table ip bans\nadd element inet filter dyn { 10.0.0.3 }\n": {"ip bans"},
+	} {
+		mustRestoreAny(t, ns, s)
+		ns.NFTables(text)
+		var live []SavedTable
+		if err := ns.Do(func() (err error) {
+			live, _, err = tablesNow(context.Background(), false)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.different(live, nil); !slices.Equal(got, different) {
+			t.Errorf("%q: different %q, want %q", text, got, different)
+		}
+	}
+}
+
+func mustRestoreAny(t *testing.T, ns *testkit.NS, s Saved) {
+	t.Helper()
+	if r, err := restoreIn(ns, s); err != nil || len(r.Different) > 0 {
+		t.Fatalf("%v: %+v", err, r)
 	}
 }
 
@@ -154,7 +238,7 @@ func TestRestore_LoweredRuleset_ComesBack(t *testing.T) {
 	const text = "flush ruleset\ntable inet t {\nflowtable f { hook ingress priority 0; devices = { d0, d1, gone, \"eth*\" }; }\n" +
 		"chain c { type filter hook forward priority 0\nflow add @f\n}\n}\n"
 	loadText(t, ns, text, Options{Lower: true})
-	was, s := stateless(ns), save(t, ns)
+	was, s := stateless(ns), save(t, ns, "flush ruleset\n")
 	ns.NFTables("flush ruleset\n")
 	mustRestore(t, ns, s, Restored{Replaced: []string{"inet t"}})
 	if now := stateless(ns); now != was {
@@ -176,12 +260,12 @@ func TestRestore_FlowtableWhoseDeviceIsGone_ComesBackWithoutIt(t *testing.T) {
 	ns := nsWithDevices(t, "")
 	ns.Run("ip", "link", "add", "name", "e0", "type", "veth", "peer", "name", "e1")
 	loadText(t, ns, text, Options{})
-	s := save(t, ns)
+	s := save(t, ns, "flush ruleset\n")
 	ns.NFTables("flush ruleset\n")
 	ns.Run("ip", "link", "del", "e0")
 	want := Restored{Replaced: []string{"inet t"}}
 	if has {
-		want.LeftOut, want.Different = []string{"e0"}, []string{"inet t"}
+		want.LeftOut = []string{"e0"}
 	}
 	mustRestore(t, ns, s, want)
 	if got := live(t, ns).Flowtables; len(got) != 1 || has && !slices.Equal(got[0].Devices, []string{"d0"}) {
@@ -192,10 +276,11 @@ func TestRestore_FlowtableWhoseDeviceIsGone_ComesBackWithoutIt(t *testing.T) {
 // Where one table cannot come back (a chain on a device that is gone, before Linux 6.16) the others do.
 func TestRestore_TableThatIsRefused_TheOthersComeBack(t *testing.T) {
 	ns := nsWithDevices(t, kept)
-	s := save(t, ns)
+	const text = "flush ruleset\ntable ip new {\n}\n"
+	s := save(t, ns, text)
 	was := ns.Run("nft", "-s", "list", "table", "inet", "filter")
 	s.Tables = append(s.Tables, SavedTable{Family: "ip", Name: "nat", Text: unreadable})
-	ns.NFTables("flush ruleset\ntable ip new {\n}\n")
+	ns.NFTables(text)
 	_, err := restoreIn(ns, s)
 	if _, refused := errors.AsType[*Error](err); !refused {
 		t.Errorf("got %v, want an *Error about the table", err)
@@ -210,7 +295,7 @@ func TestRestore_TableThatIsRefused_TheOthersComeBack(t *testing.T) {
 
 func TestRestore_NothingSaved_IsAnEmptyRuleset(t *testing.T) {
 	ns := nsWithDevices(t, "")
-	s := save(t, ns)
+	s := save(t, ns, kept)
 	ns.NFTables(kept)
 	mustRestore(t, ns, s, Restored{Removed: []string{"inet filter", "netdev n", "bridge b", "ip asleep"}})
 	if now := ns.Run("nft", "list", "ruleset"); now != "" {
@@ -223,7 +308,7 @@ const unreadable = "table ip nat {\n\tchain c {\n\t\txt match \"addrtype\" count
 
 func TestSaved_TableThatNftCannotReadBack_IsFoundAndLeftAlone(t *testing.T) {
 	ns := nsWithDevices(t, "table ip nat {\n\tchain c {\n\t}\n}\ntable inet filter {\n\tchain c {\n\t}\n}\n")
-	s := save(t, ns)
+	s := save(t, ns, "")
 	s.Tables[0].Text = unreadable
 	if err := ns.Do(func() error { return s.check(context.Background()) }); err != nil {
 		t.Fatal(err)
@@ -232,13 +317,19 @@ func TestSaved_TableThatNftCannotReadBack_IsFoundAndLeftAlone(t *testing.T) {
 		t.Fatalf("broken: %q, %q", s.Tables[0].Broken, s.Tables[1].Broken)
 	}
 	for text, keeps := range map[string]bool{
-		"flush ruleset\n":          false,
-		"table inet filter {\n}\n": true,
-		"table ip nat {\n}\n":      false,
-		"add rule nat c accept\n":  false,
-		"delete table ip nat\n":    false,
-		"define x = nat\n":         true,
-		"table inet nat {\n}\n":    true, // the family may be left out for ip only
+		"flush ruleset\n":                   false,
+		"table inet filter {\n}\n":          true,
+		"table ip nat {\n}\n":               false,
+		"add rule nat c accept\n":           false,
+		"delete table ip nat\n":             false,
+		"define x = nat\n":                  true,
+		"add rule inet filter c jump nat\n": false, // could be the name of a table
+		"table inet filter {\n chain nat {\n }\n chain c {\n jump nat\n }\n}\n": true,
+		`{"nftables": [{"delete": {"table": {"family": "ip", "handle": 3}}}]}`:  false,
+		"delete table handle 3\n":              false,
+		"delete table ip handle 3\n":           false,
+		"delete rule inet filter c handle 3\n": true,
+		"table inet nat {\n}\n":                true, // the family may be left out for ip only
 		"table inet f {\n chain c {\n type nat hook postrouting priority 0\n }\n}\n":        true,
 		`{"nftables": [{"flush": {"ruleset": null}}]}`:                                      false,
 		`{"nftables": [{"delete": {"table": {"family": "ip", "name": "nat"}}}]}`:            false,
@@ -246,11 +337,12 @@ func TestSaved_TableThatNftCannotReadBack_IsFoundAndLeftAlone(t *testing.T) {
 		`{"nftables": [{"add": {"table": {"family": "inet", "name": "filter"}}}]}`:          true,
 	} {
 		var unsaved *UnsavedError
-		err := s.Keeps(Source{Name: "file", Dir: "/", Text: text})
+		err := s.For(Source{Name: "file", Dir: "/", Text: text})
 		if errors.As(err, &unsaved) == keeps || keeps != (err == nil) {
 			t.Errorf("%q: %v, want keeps %v", text, err, keeps)
 		}
 	}
+	s.Reach = Reach{Tables: map[string]bool{"inet filter": true}}
 	ns.NFTables("add rule ip nat c accept\nadd rule inet filter c accept\n")
 	mustRestore(t, ns, s, Restored{Replaced: []string{"inet filter"}})
 }

@@ -2,20 +2,23 @@ package nft
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// Saved is a ruleset as it was, for Restore. It is kept table by table, so that only tables which are different later
-// have to be touched.
+// Saved is a ruleset as it was, for Restore. It is kept table by table, so that only those have to be touched which
+// loading changes: For says what may be changed, Loaded finds out what was.
 type Saved struct {
-	Tables []SavedTable `json:"tables"` // in the order in which nft lists them
+	Tables     []SavedTable `json:"tables"`     // in the order in which nft lists them
+	Generation uint32       `json:"generation"` // of the ruleset
+	Reach      Reach        `json:"reach"`
+	// Settled says that Changed is known: tables that loading changed, removed or made.
+	Settled bool     `json:"settled,omitempty"`
+	Changed []string `json:"changed,omitempty"`
 }
 
 // SavedTable is one table in nft's own words.
@@ -45,11 +48,11 @@ const saveTries = 20
 // Save reads the live ruleset in a form that Restore can put back. Nothing is changed. It takes two runs of nft a table
 // and one for all.
 func Save(ctx context.Context) (Saved, error) {
-	tables, err := tablesNow(ctx, true)
+	tables, generation, err := tablesNow(ctx, true)
 	if err != nil {
 		return Saved{}, fmt.Errorf("save ruleset: %w", err)
 	}
-	s := Saved{Tables: tables}
+	s := Saved{Tables: tables, Generation: generation}
 	if err := s.check(ctx); err != nil {
 		return Saved{}, fmt.Errorf("save ruleset: %w", err)
 	}
@@ -93,24 +96,57 @@ func (s *Saved) try(ctx context.Context, tables ...SavedTable) (*Error, error) {
 	return nil, err
 }
 
+// Loaded finds out which tables loading has changed, to be called right after it: what others change later is theirs.
+// Of tables that the source does not reach, all changes are.
+func (s *Saved) Loaded(ctx context.Context) error {
+	live, _, err := tablesNow(ctx, false)
+	if err != nil {
+		return fmt.Errorf("look at the loaded ruleset: %w", err)
+	}
+	s.Changed, s.Settled = s.changed(live), true
+	return nil
+}
+
+// changed names the tables within reach that are other than saved.
+func (s *Saved) changed(live []SavedTable) []string {
+	now := map[string]SavedTable{}
+	for _, t := range live {
+		now[t.String()] = t
+	}
+	var out []string
+	for _, t := range s.Tables {
+		l, there := now[t.String()]
+		delete(now, t.String())
+		if s.Reach.holds(t) && (!there || l.Rules != t.Rules) {
+			out = append(out, t.String())
+		}
+	}
+	for _, t := range live {
+		if _, made := now[t.String()]; made && s.Reach.names(t) {
+			out = append(out, t.String())
+		}
+	}
+	return out
+}
+
 // tablesNow lists the tables as one moment saw them: a generation that moved meanwhile starts it over.
-func tablesNow(ctx context.Context, state bool) ([]SavedTable, error) {
+func tablesNow(ctx context.Context, state bool) ([]SavedTable, uint32, error) {
 	for range saveTries {
 		before, err := generation()
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		tables, err := listTables(ctx, state)
 		after, gerr := generation()
 		if gerr != nil {
-			return nil, gerr
+			return nil, 0, gerr
 		}
 		if before != after {
 			continue // an error may be of a table that went away
 		}
-		return tables, err
+		return tables, after, err
 	}
-	return nil, errors.New("it changes all the time")
+	return nil, 0, errors.New("it changes all the time")
 }
 
 func listTables(ctx context.Context, state bool) ([]SavedTable, error) {
@@ -137,24 +173,19 @@ func listTables(ctx context.Context, state bool) ([]SavedTable, error) {
 	return tables, nil
 }
 
+// tableNames reads nft's text: its JSON of a dormant table is that of freed memory (nft 1.0.6).
 func tableNames(ctx context.Context) ([]SavedTable, error) {
-	doc, err := run(ctx, "list", "", "", "-j", "list", "tables")
+	text, err := run(ctx, "list", "", "", "list", "tables")
 	if err != nil {
 		return nil, err
 	}
-	var list struct {
-		Nftables []struct {
-			Table *SavedTable `json:"table"`
-		} `json:"nftables"`
-	}
-	if err := json.Unmarshal(doc, &list); err != nil {
-		return nil, fmt.Errorf("read list of tables: %w", err)
-	}
 	var out []SavedTable
-	for _, o := range list.Nftables {
-		if o.Table != nil {
-			out = append(out, SavedTable{Family: o.Table.Family, Name: o.Table.Name})
+	for line := range strings.Lines(string(text)) {
+		var t SavedTable
+		if _, err := fmt.Sscanf(line, "table %s %s", &t.Family, &t.Name); err != nil {
+			return nil, fmt.Errorf("read list of tables: %q: %w", line, err)
 		}
+		out = append(out, t)
 	}
 	return out, nil
 }
@@ -189,66 +220,4 @@ func generation() (uint32, error) {
 		}
 	}
 	return 0, errors.New("read ruleset generation: the kernel does not say")
-}
-
-// Keeps reports whether a saved ruleset can be put back after the source was loaded: every table that nft cannot read
-// back is one that the source leaves alone. The error is an *UnsavedError.
-func (s Saved) Keeps(src Source) error {
-	for _, t := range s.Tables {
-		if t.Broken == "" {
-			continue
-		}
-		touched, err := src.touches(t)
-		if err != nil {
-			return fmt.Errorf("look for table %s in the ruleset: %w", t, err)
-		}
-		if touched {
-			return &UnsavedError{Table: t.String(), Reason: t.Broken}
-		}
-	}
-	return nil
-}
-
-// touches reports whether a source may change a table. It may err on the side of yes.
-func (s Source) touches(t SavedTable) (bool, error) {
-	if s.json() {
-		doc, err := parseJSON(s)
-		if err != nil {
-			return false, err
-		}
-		found := false
-		for _, c := range doc.commands {
-			visit(c, func(v any) {
-				if o, ok := v.(obj); ok && (o["name"] == t.Name || o["table"] == t.Name || hasKey(o, "ruleset")) {
-					found = true
-				}
-			})
-		}
-		return found, nil
-	}
-	toks, err := (&expander{dir: s.Dir}).expand(s.Name, s.Text, 0)
-	if err != nil {
-		return false, err
-	}
-	ws := words(toks)
-	return slices.ContainsFunc(ws, func(w token) bool { return w.is("ruleset") }) || names(ws, t), nil
-}
-
-func hasKey(o obj, key string) bool {
-	_, ok := o[key]
-	return ok
-}
-
-// names reports whether words name a table: behind its family, or behind another word where ip was left out.
-func names(ws []token, t SavedTable) bool {
-	for i := 1; i < len(ws); i++ {
-		before := ws[i-1]
-		if ws[i].text != t.Name || before.kind != tokenWord || before.is("type") {
-			continue
-		}
-		if before.text == t.Family || t.Family == "ip" && !isFamily(before.text) {
-			return true
-		}
-	}
-	return false
 }
