@@ -66,7 +66,7 @@ bench: ## build, then measure; BENCHFLAGS=--json and others go to `nft-offload b
 	$(BIN) bench flows $(BENCHFLAGS)
 
 .PHONY: soak
-soak: ## the reliability table: paired runs with and without the daemon, 20 minutes; SEED=7, ROWS='link|killed', UPDATE_DOCS=1
+soak: ## the reliability table: paired runs with and without the daemon, 12 minutes; SEED=7, ROWS='link|killed', UPDATE_DOCS=1
 	@scripts/deps.sh test
 	go test -c -o bin/soak.test ./test/soak
 	cd test/soak && NFT_OFFLOAD_SOAK=full NFT_OFFLOAD_SOAK_SEED=$(or $(SEED),1) \

@@ -88,7 +88,8 @@ func report(t *testing.T, lines []line, seed uint64, took time.Duration) {
 	if err := unix.Uname(&u); err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprintf("Seed %d, Linux %s, %d CPUs, %.0f minutes.\n\n%s", seed, unix.ByteSliceToString(u.Release[:]), runtime.NumCPU(), took.Minutes(), table(lines))
+	release, _, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), "-")
+	text := fmt.Sprintf("Seed %d, Linux %s, %d CPUs, %.0f minutes.\n\n%s", seed, release, runtime.NumCPU(), took.Minutes(), table(lines))
 	fmt.Printf("\n%s\n", text)
 	if os.Getenv(updateEnv) == "" || t.Failed() || len(lines) != len(rows()) {
 		return
