@@ -47,7 +47,7 @@ func suite() vm.Suite {
 			{
 				// The same with devices that stand on others.
 				Name: "oracle of stacks", Package: module + "/test/oracle", Timeout: 6 * time.Minute,
-				Tests: []string{"TestSameBytesThrough"},
+				Tests: []string{"TestSameBytesThrough(VLANs|PPPoE)"},
 			},
 			{
 				Name: "devices", Package: module + "/internal/link", Timeout: 2 * time.Minute,
