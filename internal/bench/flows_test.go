@@ -38,6 +38,29 @@ func TestFlowsMeasuresFastPathsAndLeavesNothing(t *testing.T) {
 	nothingPinned(t)
 }
 
+// More flows than conntrack takes are written into the table, where the programs have to find them.
+func TestInsertedFlowsAreFast(t *testing.T) {
+	testkit.Need(t, testkit.Netns, testkit.BPF, testkit.NFT)
+	o := tiny()
+	o.Flows, o.Pairs = []int{2 * mostLive}, -1
+	r, err := Flows(context.Background(), o)
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+	fast := 0
+	for _, row := range r.Rows {
+		if row.Failed != "" {
+			t.Errorf("%+v", row)
+		}
+		if row.FastShare > 0.9 {
+			fast++
+		}
+	}
+	if want := 2 * 2; fast != want {
+		t.Errorf("%d of %d rows are fast: %+v", fast, want, r.Rows)
+	}
+}
+
 func TestFlowsEndsWithItsContextAndLeavesNothing(t *testing.T) {
 	testkit.Need(t, testkit.Netns, testkit.BPF, testkit.NFT)
 	ctx, cancel := context.WithCancel(context.Background())
