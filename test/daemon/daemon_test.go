@@ -165,6 +165,44 @@ func TestWhatIsOnNoDeviceIsNotAdopted(t *testing.T) {
 	}
 }
 
+// A daemon that starts at boot may be there before its devices, and names are given late.
+func TestDeviceIsTakenUpWhenItAppearsAndLeftWhenItIsRenamed(t *testing.T) {
+	r := router(t, engine.TC)
+	rename := func(from, to string) { r.Router.Run("ip", "link", "set", from, "name", to) }
+	rename("r0", "late")
+	load(t, r)
+	d := daemon.Start(t, r.Router)
+	await := func(want engine.Hook) {
+		t.Helper()
+		testkit.MustAwait(t, 10*time.Second, func() error {
+			for _, dev := range d.Status().Devices {
+				if dev.Name == "r0" && dev.Hook == want {
+					return nil
+				}
+			}
+			return fmt.Errorf("r0 is not %s: %+v", want, d.Status().Devices)
+		})
+	}
+	await(engine.Off)
+	rename("late", "r0")
+	await(engine.TC)
+	udp := forwarded(t, r, d)
+	rename("r0", "late")
+	await(engine.Off)
+	if err := udp.Exchange(100, 1000, time.Second).Whole(); err != nil {
+		t.Errorf("under another name: %v", err)
+	}
+	rename("late", "r0")
+	await(engine.TC)
+	before := d.Status().Stats.FastPackets().Packets
+	if err := udp.Exchange(2000, 1000, 3*time.Second).Whole(); err != nil {
+		t.Errorf("under its name again: %v", err)
+	}
+	if got := d.Status().Stats.FastPackets().Packets - before; got < 1000 {
+		t.Errorf("%d of 4000 packets were fast under its name again", got)
+	}
+}
+
 func TestAdoptionWithAnotherTableSizeStartsAnew(t *testing.T) {
 	r, d := start(t, "--max-flows", "1000")
 	udp := forwarded(t, r, d)
