@@ -203,6 +203,13 @@ func (b *bed) inserted(hook datapath.Hook, six bool, fl *flows) (*path, *datapat
 		return nil, nil, err
 	}
 	b.later(in.close)
+	// A sweep sets the bits in front of the table for what it finds there.
+	if err := in.fill(fl.n); err != nil {
+		return nil, nil, err
+	}
+	if _, err := d.Sweep(); err != nil {
+		return nil, nil, err
+	}
 	p.renew = func() error { return in.fill(fl.n) }
 	p.window = leaseWindow(0)
 	return p, d, nil

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
-	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -54,28 +53,7 @@ func newInserter(dir string, six bool, from device) (_ *inserter, err error) {
 	if in.key == nil {
 		return nil, errNoEntry
 	}
-	return in, allKnown(dir)
-}
-
-// allKnown sets the bits in front of the table, without which nothing is looked up there. They have the density that so
-// many flows give them, or more: a packet of a flow in the table finds its bits set in either case.
-func allKnown(dir string) error {
-	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, "known"), nil)
-	if err != nil {
-		return fmt.Errorf("open bits of the flow table: %w", err)
-	}
-	defer m.Close() //nolint:errcheck // written through
-	keys := make([]uint32, m.MaxEntries())
-	words := make([]uint64, len(keys))
-	for i := range keys {
-		keys[i], words[i] = uint32(i), ^uint64(0)
-	}
-	for chunk := range slices.Chunk(keys, insertBatch) {
-		if _, err := m.BatchUpdate(chunk, words[:len(chunk)], nil); err != nil {
-			return fmt.Errorf("set bits of the flow table: %w", err)
-		}
-	}
-	return nil
+	return in, nil
 }
 
 // layout finds the members of struct hot, with which every entry begins.
