@@ -9,9 +9,14 @@
 #include "family.h"
 #include "link.h"
 
+static __always_inline __u32 slot_of(__u64 address)
+{
+	return (address >> 8) % NOTES; /* sk_buffs are 256 bytes apart in their slab */
+}
+
 static __always_inline struct note *note_of(__u64 address)
 {
-	__u32 i = (address >> 8) % NOTES; /* sk_buffs are 256 bytes apart in their slab */
+	__u32 i = slot_of(address);
 
 	return bpf_map_lookup_elem(&notes, &i);
 }
@@ -64,7 +69,7 @@ static __always_inline void take_ticket(struct note *n, struct __sk_buff *skb)
 	l->tickets += NOTES;
 	if (!(l->tickets & 0xffff))
 		l->tickets += NOTES;
-	n->ticket = (l->tickets | (l->skb >> 8) % NOTES) &
+	n->ticket = (l->tickets | slot_of(l->skb)) &
 		    0xffff; /* note_slot has put the address there */
 	n->ours = 1;
 	set_tc_index(skb, n->ticket);
