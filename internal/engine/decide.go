@@ -58,7 +58,7 @@ type SlowDevice struct {
 
 // decide says for every device of every flowtable whether and where the fast path runs for it, and what the datapath
 // has to be. It is a pure function. refused has the devices on which XDP failed before, by ifindex.
-func decide(v View, choices Choices, refused map[uint32]Reason) ([]Decision, Desired) {
+func decide(v View, choices Choices, refused map[uint32]failure) ([]Decision, Desired) {
 	p := &plan{
 		stack: newStack(v.Links), rules: v.Ruleset, choices: choices, failed: refused,
 		listed: map[string]*Decision{}, withheld: map[*Link]Reason{}, hung: map[hung]Reason{},
@@ -80,7 +80,7 @@ type plan struct {
 	stack   *stack
 	rules   ruleset.Ruleset
 	choices Choices
-	failed  map[uint32]Reason
+	failed  map[uint32]failure
 
 	listed   map[string]*Decision // by name
 	spots    map[*Link]*spot
@@ -198,7 +198,7 @@ func (p *plan) resolve() {
 	}
 	crowded := p.crowded()
 	for _, s := range p.spots {
-		s.place(p.failed[s.link.Ifindex])
+		s.place(p.failed[s.link.Ifindex].reason)
 	}
 	for d, ws := range ways {
 		for _, w := range ws {

@@ -59,14 +59,19 @@ type Engine struct {
 	decisions []Decision
 	want      Desired // what the decisions ask for
 	applied   Desired
-	stale     bool              // the same state must be applied again
-	refused   map[uint32]Reason // where XDP failed, by ifindex
-	then      map[uint32]Link   // what those devices were like
-	failures  int               // of applying, one after the other
-	again     *time.Timer       // applies again after failures
+	stale     bool               // the same state must be applied again
+	refused   map[uint32]failure // where XDP failed, by ifindex
+	failures  int                // of applying, one after the other
+	again     *time.Timer        // applies again after failures
 	sweep     SweepInfo
 	said      map[string]string // what the log says of each device
 	idle      bool              // there is no flowtable, and the log says so
+}
+
+// failure is that XDP could not be attached to a device.
+type failure struct {
+	reason Reason
+	link   Link // what the device was like
 }
 
 // New makes an engine. Nothing happens before Run.
@@ -74,7 +79,7 @@ func New(cfg Config) *Engine {
 	e := &Engine{
 		cfg: cfg, care: newCare(time.Duration(cfg.Settings.Lease)), work: make(chan tasks, 1),
 		calls: make(chan func()), gone: make(chan uint32, 64), ready: make(chan struct{}), done: make(chan struct{}),
-		stale: true, refused: map[uint32]Reason{}, then: map[uint32]Link{}, said: map[string]string{},
+		stale: true, refused: map[uint32]failure{}, said: map[string]string{},
 	}
 	e.bumper = newBumper(cfg.Datapath.Bump, e.problem)
 	e.reader = newReader(cfg.Source, cfg.Links, e.problem)
@@ -192,25 +197,19 @@ func (e *Engine) changed(ctx context.Context, c Change) {
 
 // forget drops what was known of a device: another one may have its number now.
 func (e *Engine) forget(ifindex uint32) {
-	e.trust(ifindex)
+	delete(e.refused, ifindex)
 	if slices.ContainsFunc(e.applied.Devices, func(d Device) bool { return d.Ifindex == ifindex }) {
 		e.stale = true
 		e.reader.request()
 	}
 }
 
-// trust forgets that XDP failed on a device.
-func (e *Engine) trust(ifindex uint32) {
-	delete(e.refused, ifindex)
-	delete(e.then, ifindex)
-}
-
 // reconcile decides and applies.
 func (e *Engine) reconcile(v View) {
 	e.view = v
-	for i, then := range e.then {
-		if j := slices.IndexFunc(v.Links, func(l Link) bool { return l.Ifindex == i }); j >= 0 && !reflect.DeepEqual(v.Links[j], then) {
-			e.trust(i)
+	for _, l := range v.Links {
+		if f, ok := e.refused[l.Ifindex]; ok && !reflect.DeepEqual(l, f.link) {
+			delete(e.refused, l.Ifindex) // what made XDP fail may be what has changed
 		}
 	}
 	e.decisions, e.want = decide(v, e.cfg.Choices, e.refused)
@@ -278,11 +277,13 @@ func (e *Engine) refuse(r Refusal) bool {
 		}
 	}
 	if retry {
-		index := e.want.Devices[i].Ifindex
-		e.refused[index] = reason
-		if j := slices.IndexFunc(e.view.Links, func(l Link) bool { return l.Ifindex == index }); j >= 0 {
-			e.then[index] = e.view.Links[j]
+		f := failure{reason: reason}
+		for _, l := range e.view.Links {
+			if l.Ifindex == e.want.Devices[i].Ifindex {
+				f.link = l
+			}
 		}
+		e.refused[e.want.Devices[i].Ifindex] = f
 	}
 	return retry
 }
