@@ -46,6 +46,17 @@ func guardFiles(t *testing.T, ns *testkit.NS) []string {
 	return files
 }
 
+// decided checks that a load was decided: the ruleset is the wanted one, and nothing is kept for a rollback.
+func decided(t *testing.T, ns *testkit.NS, want string) {
+	t.Helper()
+	if now := rulesetOf(ns); now != want {
+		t.Errorf("the ruleset is\n%s", now)
+	}
+	if files := guardFiles(t, ns); len(files) > 0 {
+		t.Errorf("left: %q", files)
+	}
+}
+
 // guardOf is the pid of the process that guards a load, as its lock file says; 0 where nobody does.
 func guardOf(t *testing.T, ns *testkit.NS) int {
 	t.Helper()
@@ -329,12 +340,7 @@ func TestWhatNobodyGuardsIsSaidAndCanBeDecided(t *testing.T) {
 			if word == "rollback" {
 				want = before
 			}
-			if now := rulesetOf(r.Router); now != want {
-				t.Errorf("the ruleset is\n%s", now)
-			}
-			if files := guardFiles(t, r.Router); len(files) > 0 {
-				t.Errorf("left: %q", files)
-			}
+			decided(t, r.Router, want)
 		})
 	}
 }
@@ -412,12 +418,7 @@ func TestEnterOnATerminalConfirms(t *testing.T) {
 	if code := daemon.ExitCode(c.Wait()); code != 0 {
 		t.Errorf("code %d: %s", code, c.out)
 	}
-	if now := rulesetOf(r.Router); now != loaded {
-		t.Errorf("the ruleset is\n%s", now)
-	}
-	if files := guardFiles(t, r.Router); len(files) > 0 {
-		t.Errorf("left: %q", files)
-	}
+	decided(t, r.Router, loaded)
 }
 
 // The end of a terminal is what a lost connection looks like: it hangs up, and what was waiting for enter reads an end.

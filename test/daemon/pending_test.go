@@ -144,12 +144,7 @@ func TestFailedRollbackCanBeTriedAgain(t *testing.T) {
 			if word == "confirm" {
 				want = loaded
 			}
-			if now := rulesetOf(r.Router); now != want {
-				t.Errorf("the ruleset is\n%s", now)
-			}
-			if files := guardFiles(t, r.Router); len(files) > 0 {
-				t.Errorf("left: %q", files)
-			}
+			decided(t, r.Router, want)
 		})
 	}
 }
