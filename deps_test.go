@@ -41,14 +41,16 @@ type rule struct {
 // law is the direction of imports: cmd, then tui, api, engine, plan, then ruleset, caps and packet.
 // A package that is not in it has no place yet: give it one.
 func law() map[string]rule {
-	pures := []string{"ruleset", "packet", "caps", "plan", "eval", "bpfgen"}
+	pures := []string{"ruleset", "handover", "reason", "packet", "caps", "plan", "eval", "bpfgen"}
 	kernels := []string{"nft", "conntrack", "link", "tc", "datapath"}
-	values := []string{"ruleset", "packet", "caps"}
+	values := []string{"ruleset", "reason", "packet", "caps"}
 	l := map[string]rule{
-		"ruleset": {pure, nil},
-		"packet":  {pure, nil},
-		"caps":    {pure, nil},
-		"plan":    {pure, values},
+		"ruleset":  {pure, nil},
+		"handover": {pure, nil},
+		"reason":   {pure, nil},
+		"packet":   {pure, nil},
+		"caps":     {pure, []string{"reason"}},
+		"plan":     {pure, values},
 		// The oracle shares no matching code with what it judges.
 		"eval":   {pure, values},
 		"bpfgen": {pure, append(slices.Clip(values), "plan")},

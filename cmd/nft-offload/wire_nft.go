@@ -5,14 +5,14 @@ import (
 	"fmt"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/handover"
 	"github.com/nft-offload/nft-offload/internal/nft"
-	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
 // nftSource is the live ruleset as the engine wants it.
 type nftSource struct{}
 
-func (nftSource) Read(ctx context.Context) (ruleset.Ruleset, error) { return nft.List(ctx) }
+func (nftSource) Read(ctx context.Context) (handover.Ruleset, error) { return nft.List(ctx) }
 
 func (nftSource) Watch(ctx context.Context) (<-chan engine.Change, error) {
 	events, err := nft.Watch(ctx)

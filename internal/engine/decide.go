@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
 // maxIfindex is the largest interface index: the flow table's key has 24 bits for it.
@@ -15,7 +15,7 @@ const maxIfindex = 1<<24 - 1
 
 // View is one reading of the machine.
 type View struct {
-	Ruleset ruleset.Ruleset
+	Ruleset handover.Ruleset
 	Links   []Link
 }
 
@@ -35,7 +35,7 @@ type Decision struct {
 	// Slow are devices above it whose flows stay on the slow path though those of others are carried.
 	Slow []SlowDevice `json:"slow_above,omitempty"`
 
-	labels ruleset.Labels // of its lowered flowtables
+	labels handover.Labels // of its lowered flowtables
 }
 
 // Place is a device where packets are looked up.
@@ -78,7 +78,7 @@ func decide(v View, choices Choices, refused map[uint32]failure) ([]Decision, De
 // plan is a decision in the making.
 type plan struct {
 	stack   *stack
-	rules   ruleset.Ruleset
+	rules   handover.Ruleset
 	choices Choices
 	failed  map[uint32]failure
 
@@ -100,7 +100,7 @@ type spot struct {
 	free      bool // at least one way of a listed device leads here and meets nothing
 	asked     bool // its hook is the user's choice
 	choice    Hook
-	labels    ruleset.Labels
+	labels    handover.Labels
 	flowtable bool
 	hook      Hook   // when free
 	reason    Reason // why off, or why not XDP
@@ -153,7 +153,7 @@ func (p *plan) named(listed []string) []string {
 		}
 		n := len(out)
 		for i := range p.stack.links {
-			if l := &p.stack.links[i]; ruleset.Names(name, l.Name) {
+			if l := &p.stack.links[i]; handover.Names(name, l.Name) {
 				out = append(out, l.Name)
 			}
 		}

@@ -6,14 +6,14 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
 // standing is what is known of a device that stands on devices where packets are looked up.
 type standing struct {
 	meant     bool // a flowtable lists it, or one that it stands on
 	free      bool // packets may be carried on at least one of those it stands on
-	labels    ruleset.Labels
+	labels    handover.Labels
 	flowtable bool
 	no        Reason // what one of its ways to a free spot meets, or any where none is free
 }

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
 // hooked names what somebody hung on a device that fast packets would not pass. The advice says how to go without.
-func hooked(l *Link, r ruleset.Ruleset) Reason {
+func hooked(l *Link, r handover.Ruleset) Reason {
 	if len(l.Filters) > 0 {
 		return Reason{ForeignFilter, fmt.Sprintf("fast packets would not pass the %s on %s", l.Filters[0], l.Name), "remove it, or keep the device off with --device " + l.Name + "=off"}
 	}
@@ -17,7 +17,7 @@ func hooked(l *Link, r ruleset.Ruleset) Reason {
 		return Reason{DeviceChain, fmt.Sprintf("fast packets would not pass the %s chain %s %s %s on %s", c.Hook, c.Family, c.Table, c.Name, l.Name), "remove the chain or its rules"}
 	}
 	if l.Kind == kindBridge {
-		if i := slices.IndexFunc(r.Bridge(), func(c ruleset.Chain) bool { return c.Hook != "forward" }); i >= 0 {
+		if i := slices.IndexFunc(r.Bridge(), func(c handover.Chain) bool { return c.Hook != "forward" }); i >= 0 {
 			// Packets that are routed never pass a bridge's forward hook.
 			c := r.Bridge()[i]
 			return Reason{BridgeChain, fmt.Sprintf("fast packets would not pass the %s chain %s %s %s of the bridge %s", c.Hook, c.Family, c.Table, c.Name, l.Name), "remove the chain or its rules"}
@@ -28,7 +28,7 @@ func hooked(l *Link, r ruleset.Ruleset) Reason {
 
 // hookedAbove is what hooked is for a device that packets would not pass at all. XDP programs and the qdisc of the
 // device where they are looked up see them.
-func hookedAbove(l *Link, r ruleset.Ruleset) Reason {
+func hookedAbove(l *Link, r handover.Ruleset) Reason {
 	switch {
 	case len(l.XDPPrograms) > 0:
 		return Reason{ForeignXDP, fmt.Sprintf("fast packets would not pass the %s on %s", l.XDPPrograms[0], l.Name), fmt.Sprintf("ip link set dev %s xdp off", l.Name)}

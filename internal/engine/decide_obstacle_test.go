@@ -6,15 +6,15 @@ import (
 	"testing"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
-func netdev(hook, device string) ruleset.Chain {
-	return ruleset.Chain{Family: "netdev", Table: "guard", Name: "c", Hook: hook, Devices: []string{device}, Rules: 1}
+func netdev(hook, device string) handover.Chain {
+	return handover.Chain{Family: "netdev", Table: "guard", Name: "c", Hook: hook, Devices: []string{device}, Rules: 1}
 }
 
-func bridge(hook string) ruleset.Chain {
-	return ruleset.Chain{Family: "bridge", Table: "l2", Name: "c", Hook: hook, Rules: 1}
+func bridge(hook string) handover.Chain {
+	return handover.Chain{Family: "bridge", Table: "l2", Name: "c", Hook: hook, Rules: 1}
 }
 
 func TestChainsAndFiltersAreNamedWhereverTheyAre(t *testing.T) {
@@ -26,7 +26,7 @@ func TestChainsAndFiltersAreNamedWhereverTheyAre(t *testing.T) {
 		r1 nic
 		r1.20 vlan on=r1 id=20`
 	for name, c := range map[string]struct {
-		chain ruleset.Chain
+		chain handover.Chain
 		said  string
 		text  string // of the reasons of br0.10 and r1.20, together
 	}{
@@ -51,7 +51,7 @@ func TestChainsAndFiltersAreNamedWhereverTheyAre(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := tables("br0.10 r1.20")
-			r.Chains = []ruleset.Chain{c.chain}
+			r.Chains = []handover.Chain{c.chain}
 			ds, _ := engine.Decide(engine.View{Ruleset: r, Links: machine(t, links)}, nil)
 			if got := said(ds); got != unindent(c.said) {
 				t.Errorf("decided\n%s\nwant\n%s", got, unindent(c.said))

@@ -9,7 +9,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/engine/enginetest"
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
 // randomLinks makes devices of which each may stand on earlier ones.
@@ -74,7 +74,7 @@ func TestWhateverStandsOnWhatNothingIsBypassed(t *testing.T) {
 				devices = append(devices, l.Name)
 			}
 		}
-		v := engine.View{Ruleset: ruleset.Ruleset{Flowtables: []ruleset.Flowtable{{Name: "f", Devices: devices, Lowered: true, Labels: ruleset.Label(127)}}}, Links: links}
+		v := engine.View{Ruleset: handover.Ruleset{Flowtables: []handover.Flowtable{{Name: "f", Devices: devices, Lowered: true, Labels: handover.Label(127)}}}, Links: links}
 		ds, want := engine.Decide(v, nil)
 		ds2, want2 := engine.Decide(v, nil)
 		if !reflect.DeepEqual(ds, ds2) || !reflect.DeepEqual(want, want2) {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/engine/enginetest"
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
 // machine reads devices, one a line: name, kind, and key=value for what stands under or over it. Indexes count from 2.
@@ -125,12 +125,12 @@ func unindent(s string) string {
 
 // tables reads flowtables: "r0 r1" is lowered with label 127, a second one after ";" has 126; "kernel:" in front makes
 // it the kernel's.
-func tables(text string) ruleset.Ruleset {
-	var r ruleset.Ruleset
+func tables(text string) handover.Ruleset {
+	var r handover.Ruleset
 	for i, devices := range strings.Split(text, ";") {
-		f := ruleset.Flowtable{Family: "inet", Table: "filter", Name: fmt.Sprintf("f%d", i), Lowered: true, Labels: ruleset.Label(127 - i)}
+		f := handover.Flowtable{Family: "inet", Table: "filter", Name: fmt.Sprintf("f%d", i), Lowered: true, Labels: handover.Label(127 - i)}
 		if rest, ok := strings.CutPrefix(strings.TrimSpace(devices), "kernel:"); ok {
-			f.Lowered, f.Labels, devices = false, ruleset.Labels{}, rest
+			f.Lowered, f.Labels, devices = false, handover.Labels{}, rest
 		}
 		f.Devices = strings.Fields(devices)
 		r.Flowtables = append(r.Flowtables, f)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/engine/enginetest"
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
 func TestHookOfADevice(t *testing.T) {
@@ -81,7 +81,7 @@ func with(l engine.Link, f func(*engine.Link)) engine.Link {
 
 func TestChainOnTheDeviceKeepsItOffAndIsNamed(t *testing.T) {
 	r := flowtable("zz0")
-	r.Chains = []ruleset.Chain{{Family: "netdev", Table: "guard", Name: "in", Hook: "ingress", Devices: []string{"zz0"}, Rules: 1}}
+	r.Chains = []handover.Chain{{Family: "netdev", Table: "guard", Name: "in", Hook: "ingress", Devices: []string{"zz0"}, Rules: 1}}
 	ds, err := engine.Check(engine.View{Ruleset: r, Links: []engine.Link{with(enginetest.NIC("zz0"), func(l *engine.Link) { l.Ifindex = 5 })}}, nil)
 	if err != nil {
 		t.Fatal(err)

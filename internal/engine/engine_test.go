@@ -12,8 +12,8 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/engine/enginetest"
+	"github.com/nft-offload/nft-offload/internal/handover"
 	"github.com/nft-offload/nft-offload/internal/packet"
-	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
 // rig is an engine on fakes, with the clock of a synctest bubble.
@@ -39,9 +39,9 @@ func newRig() *rig {
 }
 
 // flowtable is a lowered flowtable over devices.
-func flowtable(devices ...string) ruleset.Ruleset {
-	return ruleset.Ruleset{Flowtables: []ruleset.Flowtable{{
-		Family: "inet", Table: "filter", Name: "f1", Devices: devices, Lowered: true, Labels: ruleset.Label(127),
+func flowtable(devices ...string) handover.Ruleset {
+	return handover.Ruleset{Flowtables: []handover.Flowtable{{
+		Family: "inet", Table: "filter", Name: "f1", Devices: devices, Lowered: true, Labels: handover.Label(127),
 	}}}
 }
 

@@ -4,13 +4,13 @@ import (
 	"context"
 	"time"
 
+	"github.com/nft-offload/nft-offload/internal/handover"
 	"github.com/nft-offload/nft-offload/internal/packet"
-	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
 // Source is the machine's ruleset. Its methods may be called from any goroutine.
 type Source interface {
-	Read(ctx context.Context) (ruleset.Ruleset, error)
+	Read(ctx context.Context) (handover.Ruleset, error)
 	// Watch reports changes from the moment it returns until the context ends. A channel that closes before is a
 	// watch that failed.
 	Watch(ctx context.Context) (<-chan Change, error)

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nft-offload/nft-offload/internal/handover"
 	"github.com/nft-offload/nft-offload/internal/packet"
-	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
 // Hook is where a device's packets are looked up.
@@ -93,7 +93,7 @@ type Device struct {
 	PartialChecksums bool
 	// Labels are those of the lowered flowtables that list the device or one that stands on it; with Above, that list
 	// the device or one that it stands on.
-	Labels ruleset.Labels
+	Labels handover.Labels
 	// Flowtable says the same of flowtables of the kernel.
 	Flowtable bool
 	// Bare says that packets have no Ethernet header.

@@ -11,7 +11,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
 // ctaLabels is CTA_LABELS (include/uapi/linux/netfilter/nfnetlink_conntrack.h): the bits as the kernel keeps them,
@@ -30,10 +30,10 @@ const dumpBuffer = 32 << 10
 // rules never saw look taken.
 //
 // It reads datagram by datagram: the table may have hundreds of thousands of entries.
-func connectionLabels() (ruleset.Labels, error) {
+func connectionLabels() (handover.Labels, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
-		return ruleset.Labels{}, fmt.Errorf("open ctnetlink socket: %w", err)
+		return handover.Labels{}, fmt.Errorf("open ctnetlink socket: %w", err)
 	}
 	defer func() { _ = unix.Close(fd) }()
 	req, err := netlink.Message{
@@ -45,12 +45,12 @@ func connectionLabels() (ruleset.Labels, error) {
 		Data: make([]byte, nfgenLen), // family 0: all
 	}.MarshalBinary()
 	if err != nil {
-		return ruleset.Labels{}, fmt.Errorf("build ctnetlink request: %w", err)
+		return handover.Labels{}, fmt.Errorf("build ctnetlink request: %w", err)
 	}
 	if err := unix.Sendto(fd, req, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return ruleset.Labels{}, fmt.Errorf("ask for connections: %w", err)
+		return handover.Labels{}, fmt.Errorf("ask for connections: %w", err)
 	}
-	var used ruleset.Labels
+	var used handover.Labels
 	buf := make([]byte, dumpBuffer)
 	for {
 		n, _, err := unix.Recvfrom(fd, buf, 0)
@@ -58,11 +58,11 @@ func connectionLabels() (ruleset.Labels, error) {
 			continue
 		}
 		if err != nil {
-			return ruleset.Labels{}, fmt.Errorf("read connections: %w", err)
+			return handover.Labels{}, fmt.Errorf("read connections: %w", err)
 		}
 		done, err := labelsIn(buf[:n], &used)
 		if err != nil {
-			return ruleset.Labels{}, fmt.Errorf("read connections: %w", err)
+			return handover.Labels{}, fmt.Errorf("read connections: %w", err)
 		}
 		if done {
 			return used, nil
@@ -71,7 +71,7 @@ func connectionLabels() (ruleset.Labels, error) {
 }
 
 // labelsIn adds the labels of one datagram of the dump and reports whether it ends the dump.
-func labelsIn(b []byte, used *ruleset.Labels) (done bool, err error) {
+func labelsIn(b []byte, used *handover.Labels) (done bool, err error) {
 	for len(b) >= unix.NLMSG_HDRLEN {
 		size := int(binary.NativeEndian.Uint32(b))
 		kind := binary.NativeEndian.Uint16(b[4:])
@@ -111,7 +111,7 @@ func labelsIn(b []byte, used *ruleset.Labels) (done bool, err error) {
 }
 
 // addLabels adds the bits of an array of unsigned long.
-func addLabels(b []byte, used *ruleset.Labels) {
+func addLabels(b []byte, used *handover.Labels) {
 	const long = strconv.IntSize / 8
 	for i := 0; i+long <= len(b); i += long {
 		word := uint64(binary.NativeEndian.Uint32(b[i:]))
@@ -128,8 +128,8 @@ func addLabels(b []byte, used *ruleset.Labels) {
 
 // namedLabels returns the labels that have a name in connlabel.conf: somebody means to use them, and nft prints
 // their names instead of numbers. The places are those of nft and of libxtables.
-func namedLabels() ruleset.Labels {
-	var used ruleset.Labels
+func namedLabels() handover.Labels {
+	var used handover.Labels
 	for _, file := range []string{"/etc/connlabel.conf", "/etc/xtables/connlabel.conf"} {
 		text, err := os.ReadFile(file)
 		if err != nil {

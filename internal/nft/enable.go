@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
 // Table is the table of family inet that Enable makes and Disable removes. Nothing else of the ruleset is touched.
@@ -79,17 +79,17 @@ func Enable(ctx context.Context, devices []string, o Options) (Report, error) {
 }
 
 // enabled returns the flowtable of Table.
-func enabled(r ruleset.Ruleset) (ruleset.Flowtable, bool) {
+func enabled(r handover.Ruleset) (handover.Flowtable, bool) {
 	for _, f := range r.Flowtables {
 		if f.Family == enableFamily && f.Table == Table {
 			return f, true
 		}
 	}
-	return ruleset.Flowtable{}, false
+	return handover.Flowtable{}, false
 }
 
 // enableReport is the report of an Enable that found everything in place.
-func enableReport(f ruleset.Flowtable) Report {
+func enableReport(f handover.Flowtable) Report {
 	r := Report{Lowered: f.Lowered, Rules: 1, Flowtables: []Flowtable{{
 		Family: f.Family, Table: f.Table, Name: f.Name, Hook: f.Hook, Priority: f.Priority,
 		Devices: f.Devices, Flags: f.Flags, Labels: f.Labels, Mark: f.Mark,
@@ -104,7 +104,7 @@ func Disable(ctx context.Context) (removed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("disable: %w", err)
 	}
-	there := slices.ContainsFunc(live.Chains, func(c ruleset.Chain) bool { return c.Family == enableFamily && c.Table == Table })
+	there := slices.ContainsFunc(live.Chains, func(c handover.Chain) bool { return c.Family == enableFamily && c.Table == Table })
 	if !there {
 		return false, nil
 	}

@@ -5,7 +5,7 @@ import (
 	"hash/fnv"
 	"strings"
 
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
 // The lowered form of
@@ -63,16 +63,16 @@ func (m marker) set() string {
 // the rule's own text does: a second load of the same file must meet the same chain, another file another one.
 func (m marker) chain(rule string) string {
 	if m.mark == 0 {
-		return fmt.Sprintf("%s%d", ruleset.AddChain, m.label)
+		return fmt.Sprintf("%s%d", handover.AddChain, m.label)
 	}
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(rule)) // never fails
-	return fmt.Sprintf("%s%08x", ruleset.AddChain, h.Sum32())
+	return fmt.Sprintf("%s%08x", handover.AddChain, h.Sum32())
 }
 
 // passRule is rule (1).
 func passRule(flowtable string, m marker) string {
-	return fmt.Sprintf("iifname @%s %s jump %s", flowtable, m.isSet(), ruleset.PassChain)
+	return fmt.Sprintf("iifname @%s %s jump %s", flowtable, m.isSet(), handover.PassChain)
 }
 
 // restRule is rule (4).
@@ -115,7 +115,7 @@ func passRules(family string) []string {
 }
 
 // takenMatch matches a flow that any of the rules has taken.
-func takenMatch(labels ruleset.Labels, m marker) string {
+func takenMatch(labels handover.Labels, m marker) string {
 	if m.mark != 0 {
 		return m.isSet()
 	}
@@ -129,7 +129,7 @@ func chainBlock(head string, rules []string) string {
 
 // comment is the comment of the set that stands for the flowtable.
 func (f Flowtable) comment() string {
-	c := ruleset.LoweredComment
+	c := handover.LoweredComment
 	if f.Priority != "" {
 		c += "; priority=" + f.Priority
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
 // Attributes of flowtables (enum nft_flowtable_attributes and nft_flowtable_hook_attributes,
@@ -39,7 +39,7 @@ type kernelObject struct {
 }
 
 // complete fills in the devices of chains that hang on devices, and devices and flags of flowtables.
-func complete(r *ruleset.Ruleset) error {
+func complete(r *handover.Ruleset) error {
 	for i := range r.Chains {
 		if c := &r.Chains[i]; c.Family == "netdev" || c.Hook == "ingress" {
 			objs, err := dump(unix.NFT_MSG_GETCHAIN, chainObject)
@@ -63,7 +63,7 @@ func complete(r *ruleset.Ruleset) error {
 	return nil
 }
 
-func fillChains(chains []ruleset.Chain, objs []kernelObject) {
+func fillChains(chains []handover.Chain, objs []kernelObject) {
 	for i := range chains {
 		c := &chains[i]
 		for _, o := range objs {
@@ -74,7 +74,7 @@ func fillChains(chains []ruleset.Chain, objs []kernelObject) {
 	}
 }
 
-func fillFlowtables(tables []ruleset.Flowtable, objs []kernelObject) {
+func fillFlowtables(tables []handover.Flowtable, objs []kernelObject) {
 	for i := range tables {
 		f := &tables[i]
 		for _, o := range objs {

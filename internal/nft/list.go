@@ -4,22 +4,22 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
 // List reads the live ruleset. What the JSON of nft leaves out (the devices of netdev chains and the flags of
 // flowtables, in nft 1.0.6) comes from the kernel.
-func List(ctx context.Context) (ruleset.Ruleset, error) {
+func List(ctx context.Context) (handover.Ruleset, error) {
 	doc, err := run(ctx, "list", "", "", "-j", "list", "ruleset")
 	if err != nil {
-		return ruleset.Ruleset{}, err
+		return handover.Ruleset{}, err
 	}
-	r, err := ruleset.Decode(doc)
+	r, err := handover.Decode(doc)
 	if err != nil {
-		return ruleset.Ruleset{}, fmt.Errorf("read ruleset: %w", err)
+		return handover.Ruleset{}, fmt.Errorf("read ruleset: %w", err)
 	}
 	if err := complete(&r); err != nil {
-		return ruleset.Ruleset{}, fmt.Errorf("read ruleset: %w", err)
+		return handover.Ruleset{}, fmt.Errorf("read ruleset: %w", err)
 	}
 	return r, nil
 }

@@ -8,7 +8,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
 // Options says how Load and Enable treat a ruleset.
@@ -192,7 +192,7 @@ func checkMark(ctx context.Context, src Source, p program, bit uint32) error {
 	return markError(r, bit)
 }
 
-func markError(r ruleset.Ruleset, bit uint32) error {
+func markError(r handover.Ruleset, bit uint32) error {
 	conflicts := r.MarkConflicts(bit)
 	if len(conflicts) == 0 {
 		return nil

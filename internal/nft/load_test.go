@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
@@ -210,9 +210,9 @@ func TestLoad_MarkOfTwoBits_Refuses(t *testing.T) {
 	}
 }
 
-func live(t *testing.T, ns *testkit.NS) ruleset.Ruleset {
+func live(t *testing.T, ns *testkit.NS) handover.Ruleset {
 	t.Helper()
-	var r ruleset.Ruleset
+	var r handover.Ruleset
 	if err := ns.Do(func() (err error) {
 		r, err = List(context.Background())
 		return err
@@ -318,7 +318,7 @@ func TestList_DeviceChains_HaveTheirDevices(t *testing.T) {
 		"table inet i {\nchain in { type filter hook ingress device d1 priority 0\naccept\n}\n}\n" +
 		"table bridge br {\nchain f { type filter hook forward priority 0; policy drop\n}\n}\n")
 	r := live(t, ns)
-	names := func(chains []ruleset.Chain) (out []string) {
+	names := func(chains []handover.Chain) (out []string) {
 		for _, c := range chains {
 			out = append(out, c.Family+" "+c.Name)
 		}

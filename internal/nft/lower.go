@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
 // LowerOptions says how Lower rewrites a ruleset. The zero value lowers with labels from 127 downward.
@@ -15,7 +15,7 @@ type LowerOptions struct {
 	Mark uint32
 	// Used are labels that must not be given out: those of the live ruleset and of connections. Labels that the text
 	// itself uses are found by Lower.
-	Used ruleset.Labels
+	Used handover.Labels
 	// Exists reports whether a device exists; the report names those that do not. Nil: all exist.
 	Exists func(device string) bool
 }
@@ -34,13 +34,13 @@ func Lower(src Source, o LowerOptions) (string, Report, error) {
 
 // edit says what to change in a ruleset.
 type edit struct {
-	lower     bool           // rewrite flowtables and `flow add`; else only devices and flags
-	mark      uint32         // see LowerOptions
-	used      ruleset.Labels // see LowerOptions
+	lower     bool            // rewrite flowtables and `flow add`; else only devices and flags
+	mark      uint32          // see LowerOptions
+	used      handover.Labels // see LowerOptions
 	devices   devices
 	noOffload map[key]string  // flowtables that lose `flags offload`, and why
 	labels    func(i int) int // the i-th label to give out; nil while they are counted
-	taken     ruleset.Labels  // the labels that mean "taken", of all rules of the text; known in the second pass
+	taken     handover.Labels // the labels that mean "taken", of all rules of the text; known in the second pass
 }
 
 // program is a rewritten ruleset.
@@ -58,7 +58,7 @@ func rewrite(src Source, e edit) (program, error) {
 		return program{}, &MarkError{Bit: e.mark, Reason: "exactly one bit is needed"}
 	}
 	var one func(edit) (program, labels, error)
-	var inText ruleset.Labels
+	var inText handover.Labels
 	if src.json() {
 		doc, err := parseJSON(src)
 		if err != nil {
@@ -81,7 +81,7 @@ func rewrite(src Source, e edit) (program, error) {
 	}
 	free := freeLabels(e.used.Union(inText), count.n)
 	if len(free) < count.n {
-		return program{}, &UnsupportedError{fmt.Sprintf("%d conntrack labels are needed and %d of %d are free", count.n, len(free), ruleset.LabelBits)}
+		return program{}, &UnsupportedError{fmt.Sprintf("%d conntrack labels are needed and %d of %d are free", count.n, len(free), handover.LabelBits)}
 	}
 	e.labels = func(i int) int { return free[i] }
 	for _, i := range count.taken {
@@ -109,7 +109,7 @@ func (l *labels) next(e edit, taken bool) int {
 		l.taken = append(l.taken, i)
 	}
 	if e.labels == nil {
-		return ruleset.LabelBits - 1 // the first pass only counts
+		return handover.LabelBits - 1 // the first pass only counts
 	}
 	return e.labels(i)
 }
@@ -123,9 +123,9 @@ func (l *labels) marker(e edit) marker {
 }
 
 // freeLabels returns at most n labels that are not used, highest first: people who number labels begin with 0.
-func freeLabels(used ruleset.Labels, n int) []int {
+func freeLabels(used handover.Labels, n int) []int {
 	var out []int
-	for l := ruleset.LabelBits - 1; l >= 0 && len(out) < n; l-- {
+	for l := handover.LabelBits - 1; l >= 0 && len(out) < n; l-- {
 		if !used.Has(l) {
 			out = append(out, l)
 		}
@@ -134,8 +134,8 @@ func freeLabels(used ruleset.Labels, n int) []int {
 }
 
 // textLabels returns the labels a text may use: where it mentions labels at all, every small number in it.
-func textLabels(toks []token) ruleset.Labels {
-	var used ruleset.Labels
+func textLabels(toks []token) handover.Labels {
+	var used handover.Labels
 	ws := words(toks)
 	mentions := slices.ContainsFunc(ws, func(t token) bool { return t.is("label") || t.is("labels") })
 	for _, w := range ws {

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
@@ -194,7 +194,7 @@ func TestLower_IncludeOfNothing_NamesPlaceAndCause(t *testing.T) {
 }
 
 func TestLower_AllLabelsUsed_Refuses(t *testing.T) {
-	all := ruleset.Labels{^uint64(0), ^uint64(0)}
+	all := handover.Labels{^uint64(0), ^uint64(0)}
 	_, _, err := Lower(Source{Text: "table ip t {\nchain c {\nflow add @f\n}\n}\n"}, LowerOptions{Used: all})
 	if _, ok := errors.AsType[*UnsupportedError](err); !ok {
 		t.Errorf("got %v, want an UnsupportedError", err)

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
 // obj and list are JSON values of any shape.
@@ -51,8 +51,8 @@ func parseJSON(src Source) (*jsonDoc, error) {
 }
 
 // labels returns the labels the document may use: where it mentions labels at all, every small number in it.
-func (d *jsonDoc) labels() ruleset.Labels {
-	var used ruleset.Labels
+func (d *jsonDoc) labels() handover.Labels {
+	var used handover.Labels
 	mentions := false
 	for _, c := range d.commands {
 		visit(c, func(v any) {
@@ -62,14 +62,14 @@ func (d *jsonDoc) labels() ruleset.Labels {
 					mentions = true
 				}
 			case json.Number:
-				if n, err := v.Int64(); err == nil && n >= 0 && n < ruleset.LabelBits {
+				if n, err := v.Int64(); err == nil && n >= 0 && n < handover.LabelBits {
 					used.Add(int(n))
 				}
 			}
 		})
 	}
 	if !mentions {
-		return ruleset.Labels{}
+		return handover.Labels{}
 	}
 	return used
 }
@@ -290,7 +290,7 @@ func (w *jsonRewriter) flowAdd(verb string, rule obj, i int) error {
 	at := jsonPlace{family, table}
 	inside := rest
 	rules := []list{
-		{jsonMatch("==", obj{"meta": obj{"key": "iifname"}}, "@"+name), m.jsonIsSet(), jsonJump(ruleset.PassChain)},
+		{jsonMatch("==", obj{"meta": obj{"key": "iifname"}}, "@"+name), m.jsonIsSet(), jsonJump(handover.PassChain)},
 		append(slices.Clone(match), jsonJump(chain)),
 	}
 	if leaving {
@@ -304,7 +304,7 @@ func (w *jsonRewriter) flowAdd(verb string, rule obj, i int) error {
 	w.chain(at, chain, jsonAddRules(family, w.taken, m, inside))
 	if t := (key{family, table, ""}); !w.passes[t] {
 		w.passes[t] = true
-		w.chain(at, ruleset.PassChain, jsonPassRules(family))
+		w.chain(at, handover.PassChain, jsonPassRules(family))
 	}
 	_, byHandle := rule["handle"]
 	_, byIndex := rule["index"]
@@ -366,7 +366,7 @@ func (m marker) jsonSet() obj {
 }
 
 // jsonAddRules is addRules in JSON.
-func jsonAddRules(family string, taken ruleset.Labels, m marker, rest list) []list {
+func jsonAddRules(family string, taken handover.Labels, m marker, rest list) []list {
 	ret := obj{"return": nil}
 	isTaken := m.jsonIsSet()
 	if m.mark == 0 {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
 // flowStatement returns the index of the `flow` in `flow add @f` or `flow offload @f`, and how many braces are open
@@ -155,7 +155,7 @@ func (w *textRewriter) emit(s *scope, r flowRule) {
 	w.chain(s, r, chain, addRules(r.family, taken, m, inside))
 	if t := (key{r.family, r.table, ""}); !w.passes[t] {
 		w.passes[t] = true
-		w.chain(s, r, ruleset.PassChain, passRules(r.family))
+		w.chain(s, r, handover.PassChain, passRules(r.family))
 	}
 	if r.backwards {
 		slices.Reverse(rules)

@@ -7,24 +7,24 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
 // preview reads a ruleset back as it would be after loading, without loading it: in a scratch namespace with
 // stand-ins for this namespace's devices, on top of a copy of the live ruleset where the program does not flush it.
-func preview(ctx context.Context, src Source, p program) (ruleset.Ruleset, error) {
+func preview(ctx context.Context, src Source, p program) (handover.Ruleset, error) {
 	var live []byte
 	if !p.flushes {
 		var err error
 		if live, err = run(ctx, "list", "", "", "list", "ruleset"); err != nil {
-			return ruleset.Ruleset{}, err
+			return handover.Ruleset{}, err
 		}
 	}
 	devices, err := net.Interfaces()
 	if err != nil {
-		return ruleset.Ruleset{}, fmt.Errorf("list devices: %w", err)
+		return handover.Ruleset{}, fmt.Errorf("list devices: %w", err)
 	}
-	var r ruleset.Ruleset
+	var r handover.Ruleset
 	err = inScratch(func() error {
 		if err := standIns(devices); err != nil {
 			return err

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nft-offload/nft-offload/internal/ruleset"
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
 // Report is what loading did to a ruleset on the way.
@@ -30,11 +30,11 @@ type Flowtable struct {
 	Missing []string `json:"missing,omitempty"`
 	// Patterns are names as eth* that the kernel's flowtable does not take: Devices has those that match now. A later
 	// one is listed when the ruleset is loaded again.
-	Patterns []string       `json:"patterns,omitempty"`
-	Flags    []string       `json:"flags,omitempty"`   // as written: offload, counter
-	Refused  string         `json:"refused,omitempty"` // why `flags offload` was left out
-	Labels   ruleset.Labels `json:"labels,omitzero"`   // of its `flow add` rules, where lowered
-	Mark     uint32         `json:"mark,omitempty"`    // in place of labels
+	Patterns []string        `json:"patterns,omitempty"`
+	Flags    []string        `json:"flags,omitempty"`   // as written: offload, counter
+	Refused  string          `json:"refused,omitempty"` // why `flags offload` was left out
+	Labels   handover.Labels `json:"labels,omitzero"`   // of its `flow add` rules, where lowered
+	Mark     uint32          `json:"mark,omitempty"`    // in place of labels
 }
 
 // key tells flowtables apart.
@@ -59,7 +59,7 @@ func (f Flowtable) has(flag string) bool { return slices.Contains(f.Flags, flag)
 
 // tie collects what marks the flows of one flowtable.
 type tie struct {
-	labels ruleset.Labels
+	labels handover.Labels
 	mark   uint32
 }
 

@@ -1,92 +1,182 @@
-// Package ruleset holds what the flow fast path needs to know of an nftables ruleset, as values: flowtables (real and
-// lowered), base chains and their devices, and who uses conntrack labels and marks. Decode reads the output of
-// `nft -j list ruleset` (libnftables-json(5)); what it does not know it leaves out, it never fails on it.
-// The package is pure: no commands, no sockets. It does not evaluate rules.
+// Package ruleset holds an nftables ruleset as values: everything that `nft -j list ruleset` prints
+// (libnftables-json(5)) is decoded, what is not understood is kept as Opaque, and encoding gives JSON that nft accepts
+// and lists the same. The package is pure: no commands, no sockets. It does not evaluate rules (package eval does), nor
+// does it judge them (package plan).
+//
+// Values are not normalized: a port may be a number or a name, flags a list or a binary expression, as nft printed
+// them. Type and Bits say what an expression is, Constant turns a value of a known type into bytes.
 package ruleset
 
-import (
-	"slices"
-	"strings"
+import "encoding/json"
+
+// Ruleset is all that nft lists. Slices are in the order of the listing.
+type Ruleset struct {
+	Meta   json.RawMessage // the metainfo object; nil where there was none
+	Tables []*Table
+	// Opaque are objects of a kind that is not known, whole: {"kind": {...}}. They belong to no table.
+	Opaque []json.RawMessage
+}
+
+// Family is an nftables family as nft writes it.
+type Family string
+
+// The families of nftables (nft(8), ADDRESS FAMILIES).
+const (
+	IP     Family = "ip"
+	IP6    Family = "ip6"
+	Inet   Family = "inet"
+	ARP    Family = "arp"
+	Bridge Family = "bridge"
+	Netdev Family = "netdev"
 )
 
-// Ruleset is a ruleset as far as the flow fast path looks at it. Slices are in the order of the listing.
-type Ruleset struct {
-	Flowtables []Flowtable
-	Chains     []Chain // base chains only
-	// Labels are the conntrack label bits that rules may use, the lowered flowtables' own included. It errs on the
-	// side of too many: every number that could be a label in a rule that mentions labels counts.
-	Labels Labels
-
-	rules []rule
+// Table is a table and everything in it.
+type Table struct {
+	Family     Family
+	Name       string
+	Handle     int
+	Flags      []string // "dormant", "owner", "persist"
+	Comment    string
+	Chains     []*Chain
+	Sets       []*Set // sets and maps
+	Flowtables []*Flowtable
+	Objects    []*Object
+	Extra      Extra
 }
 
-// Flowtable is a flowtable of the kernel, or the set that stands for one where it was lowered.
-type Flowtable struct {
-	Family, Table, Name string
-	Devices             []string // sorted; see Names
-	Hook                string   // "ingress"
-	Priority            string   // as nft prints it: a number, or for a lowered one the text of the file
-	Flags               []string // "offload", "counter"; sorted
-	Lowered             bool
-	// Labels are the conntrack label bits that make a flow belong to a lowered flowtable, one for each `flow add` rule.
-	Labels Labels
-	// Mark is the conntrack mark bit that does the same where the ruleset was lowered with a mark; else 0.
-	Mark uint32
-}
-
-// LoweredComment begins the comment of the set that stands for a lowered flowtable.
-// The flowtable's own settings follow it as "; key=value", for instance "; priority=0; flags=offload".
-const LoweredComment = "nft-offload lowered flowtable"
-
-// PassChain is the chain that a lowered ruleset jumps to with packets of a flow that has been taken. A rule that
-// matches a lowered flowtable's devices and one label bit (or the mark), and jumps there, ties the bit to it.
-const PassChain = "nft_offload_pass"
-
-// AddChain begins the names of the chains that stand for single `flow add` statements.
-const AddChain = "nft_offload_add_"
-
-// Chain is a base chain.
+// Chain is a base chain or a regular chain.
 type Chain struct {
-	Family, Table, Name string
-	Type, Hook, Policy  string
-	Priority            int
-	Devices             []string // of netdev chains and inet ingress chains; sorted
-	Rules               int      // number of rules in it
+	Family  Family
+	Table   string
+	Name    string
+	Handle  int
+	Comment string
+	// Base is nil for a regular chain.
+	Base  *Base
+	Rules []*Rule
+	Extra Extra
 }
 
-// Ingress returns the base chains that a packet carried by the fast path from or to the device would skip at the
-// device: family netdev (ingress and egress), and inet ingress. Empty chains with policy accept are left out.
-func (r Ruleset) Ingress(device string) []Chain {
-	return r.chains(func(c Chain) bool {
-		return c.onDevice() && slices.ContainsFunc(c.Devices, func(d string) bool { return Names(d, device) })
-	})
+// Base is what makes a chain a base chain.
+type Base struct {
+	Type     string // "filter", "nat", "route"
+	Hook     string // "ingress", "prerouting", "input", "forward", "output", "postrouting", "egress"
+	Priority int
+	Policy   string // "accept" or "drop"; empty counts as accept
+	// Devices of netdev chains and of inet ingress chains. nft 1.0.6 leaves those of netdev chains out of its JSON.
+	Devices []string
+	Flags   []string // "offload"
 }
 
-// Names reports whether a device of a listing means this one: itself, or with an asterisk at the end all whose names
-// begin so (since Linux 6.16).
-func Names(listed, device string) bool {
-	if prefix, ok := strings.CutSuffix(listed, "*"); ok {
-		return strings.HasPrefix(device, prefix)
-	}
-	return listed == device
+// Rule is a rule: its statements run left to right until one does not match or ends the evaluation.
+type Rule struct {
+	Family  Family
+	Table   string
+	Chain   string
+	Handle  int
+	Index   int // position in the chain, from 0; not part of the JSON
+	Comment string
+	Stmts   []Stmt
+	Extra   Extra
 }
 
-// Bridge returns the base chains of family bridge that do something.
-func (r Ruleset) Bridge() []Chain {
-	return r.chains(func(c Chain) bool { return c.Family == "bridge" })
+// Set is a named set, or a map when MapType is not nil.
+type Set struct {
+	Family     Family
+	Table      string
+	Name       string
+	Handle     int
+	Comment    string
+	Type       []string // datatypes of the key, one a field of a concatenation; empty when given by TypeOf
+	TypeOf     Expr     // `typeof` declaration, where nft prints one; else nil
+	IsMap      bool
+	MapType    []string // datatypes of the data, or "verdict", or one object kind ("counter", "quota", ...)
+	MapTypeOf  Expr
+	Policy     string   // "performance" (or empty), "memory"
+	Flags      []string // "constant", "interval", "timeout", "dynamic"
+	Timeout    uint64   // seconds; 0: none
+	GCInterval uint64   // seconds
+	Size       uint64
+	AutoMerge  bool
+	Elems      []Expr // keys, or Pair in maps; wrapped in Elem where there is more to say about one
+	Stmts      []Stmt // of every element, for instance a counter
+	Extra      Extra
 }
 
-func (r Ruleset) chains(keep func(Chain) bool) []Chain {
-	var out []Chain
-	for _, c := range r.Chains {
-		if keep(c) && (c.Rules > 0 || c.Policy == "drop") {
-			out = append(out, c)
+// Flowtable is a flowtable of the kernel.
+type Flowtable struct {
+	Family   Family
+	Table    string
+	Name     string
+	Handle   int
+	Hook     string
+	Priority int
+	Devices  []string
+	Flags    []string // "offload", "counter"; nft 1.0.6 leaves them out of its JSON
+	Extra    Extra
+}
+
+// Object is a stateful object: counter, quota, limit, ct helper, ct timeout, ct expectation, secmark, synproxy, tunnel.
+type Object struct {
+	Kind    string // as in the JSON: "counter", "ct helper", ...
+	Family  Family
+	Table   string
+	Name    string
+	Handle  int
+	Comment string
+	// Fields are what else the object has, by key, kept as JSON. Rules refer to objects by name only.
+	Fields Extra
+}
+
+// Extra are fields of an object that have no place in its type, kept as they are; never with a key that has one.
+type Extra map[string]json.RawMessage
+
+// Table returns a table, or nil.
+func (r *Ruleset) Table(f Family, name string) *Table {
+	for _, t := range r.Tables {
+		if t.Family == f && t.Name == name {
+			return t
 		}
 	}
-	return out
+	return nil
 }
 
-// onDevice reports whether the chain's hook is one of a device and not of a protocol.
-func (c Chain) onDevice() bool {
-	return c.Family == "netdev" || c.Hook == "ingress" || c.Hook == "egress"
+// Chain returns a chain of the table, or nil.
+func (t *Table) Chain(name string) *Chain {
+	for _, c := range t.Chains {
+		if c.Name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// Set returns a set or map of the table, or nil.
+func (t *Table) Set(name string) *Set {
+	for _, s := range t.Sets {
+		if s.Name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// Flowtable returns a flowtable of the table, or nil.
+func (t *Table) Flowtable(name string) *Flowtable {
+	for _, f := range t.Flowtables {
+		if f.Name == name {
+			return f
+		}
+	}
+	return nil
+}
+
+// Dormant reports whether the table's chains are not hooked.
+func (t *Table) Dormant() bool {
+	for _, f := range t.Flags {
+		if f == "dormant" {
+			return true
+		}
+	}
+	return false
 }

@@ -13,14 +13,14 @@ import (
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/handover"
 	"github.com/nft-offload/nft-offload/internal/packet"
-	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
 // Machine is a ruleset and devices. Every change is announced to those who watch.
 type Machine struct {
 	mu       sync.Mutex
-	rules    ruleset.Ruleset
+	rules    handover.Ruleset
 	links    map[string]engine.Link
 	next     uint32
 	reads    int
@@ -97,7 +97,7 @@ func (m *Machine) RenameLink(name, to string) {
 }
 
 // SetRules replaces the ruleset.
-func (m *Machine) SetRules(r ruleset.Ruleset) {
+func (m *Machine) SetRules(r handover.Ruleset) {
 	m.mu.Lock()
 	m.rules = r
 	m.mu.Unlock()
@@ -162,7 +162,7 @@ func (m *Machine) Links() engine.Links { return links{m} }
 
 type source struct{ m *Machine }
 
-func (s source) Read(context.Context) (ruleset.Ruleset, error) {
+func (s source) Read(context.Context) (handover.Ruleset, error) {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
 	s.m.reads++

@@ -1,4 +1,4 @@
-package ruleset
+package handover
 
 import "encoding/json"
 
