@@ -1,0 +1,235 @@
+package space
+
+import (
+	"slices"
+
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+// Scan is a place in a rule: what the packets are that get there. It is a value; each match gives the next one.
+type Scan struct {
+	Space Space
+	r     *Reader
+	table *ruleset.Table
+	// VLAN tags: with two of them in one rule, nft's `vlan id` is of the inner one.
+	stacked bool
+	vlans   []string
+}
+
+// Start is the beginning of a chain of a table.
+func (r *Reader) Start(t *ruleset.Table) Scan {
+	s := Scan{r: r, table: t}
+	switch t.Family {
+	case ruleset.IP:
+		s.Space = Where(l3proto(), One(Number(etherIPv4)))
+	case ruleset.IP6:
+		s.Space = Where(l3proto(), One(Number(etherIPv6)))
+	case ruleset.ARP:
+		s.Space = Where(l3proto(), One(Number(etherARP)))
+	case ruleset.Inet:
+		s.Space = Where(l3proto(), One(Number(etherIPv4)).Join(One(Number(etherIPv6))))
+	case ruleset.Bridge, ruleset.Netdev:
+	}
+	return s
+}
+
+// NewRule is the beginning of another rule that the same packets get to.
+func (s Scan) NewRule() Scan {
+	s.stacked, s.vlans = false, nil
+	return s
+}
+
+// With narrows the packets.
+func (s Scan) With(t Space) Scan {
+	s.Space = s.Space.Meet(t)
+	return s
+}
+
+// Match is what gets past a match. What is not understood lets everything past.
+func (s Scan) Match(m ruleset.Match) Scan {
+	if keys, ok := m.Left.(ruleset.Concat); ok {
+		return s.lookup(keys, m)
+	}
+	s, o, ok := s.operand(m.Left)
+	if !ok {
+		s.Space = s.Space.Loose()
+		return s
+	}
+	return s.With(s.compare(o, m.Op, m.Right))
+}
+
+// Lookup is what gets past the lookup of a key in the keys of a map.
+func (s Scan) Lookup(key, data ruleset.Expr) Scan {
+	return s.Match(ruleset.Match{Op: "==", Left: key, Right: data})
+}
+
+// Branch is what a verdict map does with some of the packets.
+type Branch struct {
+	Verdict ruleset.Verdict
+	Scan    Scan
+	Keys    int // elements with this verdict
+}
+
+// Branches are the verdicts of a verdict map, in the order in which they occur, each with the packets that get it.
+// It is false where the map is not known.
+func (s Scan) Branches(v ruleset.VMap) ([]Branch, bool) {
+	elems, set, ok := s.elements(v.Data)
+	if !ok || set != nil && set.volatile {
+		return nil, false
+	}
+	byVerdict := map[ruleset.Verdict][]ruleset.Expr{}
+	var order []ruleset.Verdict
+	for _, e := range elems {
+		p, ok := pairOf(e)
+		if !ok {
+			return nil, false
+		}
+		verdict, ok := p.Data.(ruleset.Verdict)
+		if !ok {
+			return nil, false
+		}
+		if _, have := byVerdict[verdict]; !have {
+			order = append(order, verdict)
+		}
+		byVerdict[verdict] = append(byVerdict[verdict], p.Key)
+	}
+	out := make([]Branch, 0, len(order))
+	for _, verdict := range order {
+		keys := byVerdict[verdict]
+		out = append(out, Branch{verdict, s.Lookup(v.Key, ruleset.SetLit(keys)), len(keys)})
+	}
+	return out, true
+}
+
+// operand is a field that is compared, with what reading it implies.
+type operand struct {
+	field Field
+	typ   string
+	mask  *Value // bits that are compared
+	deps  Space
+	names names
+}
+
+// names says whether the value of a field is the protocol of what follows.
+type names uint8
+
+const (
+	namesNothing   names = iota
+	namesTransport       // ip protocol
+	namesNext            // ip6 nexthdr, which may be an extension header
+)
+
+// operand reads the left side of a match.
+func (s Scan) operand(e ruleset.Expr) (Scan, operand, bool) {
+	switch e := e.(type) {
+	case ruleset.Payload:
+		return s.payload(e)
+	case ruleset.RawPayload:
+		o, ok := rawPayload(e)
+		return s, o, ok
+	case ruleset.Meta:
+		n := metaBits(e.Key)
+		return s, operand{field: Field{Base: Beyond, Len: n, Name: "meta " + e.Key}, typ: metaType(e.Key)}, n > 0 && len(e.Extra) == 0
+	case ruleset.CT:
+		o, ok := conntrack(e)
+		return s, o, ok
+	case ruleset.Binary:
+		return s.masked(e)
+	}
+	return s, operand{}, false
+}
+
+func (s Scan) payload(e ruleset.Payload) (Scan, operand, bool) {
+	f, ok := payload(e.Proto, e.Field)
+	if !ok || len(e.Extra) > 0 {
+		return s, operand{}, false
+	}
+	o := operand{field: f, typ: payloadType(e.Proto, e.Field)}
+	switch e.Proto {
+	case "vlan":
+		if s.stacked || slices.Contains(s.vlans, e.Field) {
+			s.stacked = true
+			return s, operand{}, false
+		}
+		s.vlans = append(slices.Clip(s.vlans), e.Field)
+		s.stacked = e.Field == "type"
+	case "ether":
+		// An outer tag of another kind has another one behind it.
+		s.stacked = s.stacked || e.Field == "type"
+	}
+	if n, ok := transportNumber(e.Proto); ok {
+		o.deps = Where(l4proto(), One(Number(n)))
+	}
+	if !s.stacked {
+		o.deps = o.deps.Meet(networkDeps(e.Proto))
+		switch e.Proto + " " + e.Field {
+		case "ip protocol":
+			o.names = namesTransport
+		case "ip6 nexthdr":
+			o.names = namesNext
+		}
+	}
+	return s, o, true
+}
+
+// networkDeps is what reading a header below the transport header implies. A tag behind another leaves meta protocol
+// at that of the tag, and nft takes the innermost type for the protocol: callers leave the dependency out then.
+func networkDeps(proto string) Space {
+	switch proto {
+	case "ip":
+		return Where(l3proto(), One(Number(etherIPv4)))
+	case "ip6":
+		return Where(l3proto(), One(Number(etherIPv6)))
+	case "arp":
+		return Where(l3proto(), One(Number(etherARP)))
+	}
+	return Everything()
+}
+
+func rawPayload(e ruleset.RawPayload) (operand, bool) {
+	if e.Len < 1 || e.Len > valueBits || e.Offset < 0 || len(e.Extra) > 0 {
+		return operand{}, false
+	}
+	f := Field{Off: e.Offset, Len: e.Len}
+	switch e.Base {
+	case "ll":
+		f.Base = Link
+	case "nh":
+		f.Base = Network
+	case "th":
+		f.Base = Transport
+	default:
+		return operand{}, false
+	}
+	return operand{field: f, typ: "integer"}, true
+}
+
+func conntrack(e ruleset.CT) (operand, bool) {
+	key := e.Key
+	if e.Family != "" {
+		key = e.Family + " " + key
+	}
+	n := ctBits(key)
+	name := "ct " + key
+	if e.Dir != "" {
+		name = "ct " + e.Dir + " " + key
+	}
+	return operand{field: Field{Base: Beyond, Len: n, Name: name}, typ: ctType(key)}, n > 0 && len(e.Extra) == 0
+}
+
+// masked reads `FIELD & CONSTANT`.
+func (s Scan) masked(e ruleset.Binary) (Scan, operand, bool) {
+	if e.Op != "&" || len(e.Operands) != 2 {
+		return s, operand{}, false
+	}
+	s, o, ok := s.operand(e.Operands[0])
+	if !ok || o.mask != nil {
+		return s, operand{}, false
+	}
+	m, ok := flags(o, e.Operands[1])
+	if !ok {
+		return s, operand{}, false
+	}
+	o.mask = &m
+	return s, o, true
+}
