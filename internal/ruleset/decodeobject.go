@@ -148,11 +148,8 @@ func (b *builder) addChain(v value) error {
 	if err != nil {
 		return err
 	}
-	if b.chains[nameKey{b.table, name}] != nil {
-		return nil
-	}
 	c := &Chain{Family: b.table.Family, Table: b.table.Name, Name: name}
-	f, base, hooked := fields{b: b}, Base{}, false
+	f, base := fields{b: b}, Base{}
 	for k, m := range v.members() {
 		switch k {
 		case "family", "table", "name":
@@ -163,7 +160,6 @@ func (b *builder) addChain(v value) error {
 		case "type":
 			f.str(k, m, &base.Type)
 		case "hook":
-			hooked = true
 			f.str(k, m, &base.Hook)
 		case "prio":
 			f.int(k, m, &base.Priority)
@@ -180,8 +176,17 @@ func (b *builder) addChain(v value) error {
 	if f.err != nil {
 		return f.err
 	}
-	if hooked {
+	have := b.chains[nameKey{b.table, name}]
+	switch {
+	case have != nil: // a chain that is there may change its policy
+		if have.Base != nil && base.Policy != "" {
+			have.Base.Policy = base.Policy
+		}
+		return nil
+	case base.Hook != "":
 		c.Base = &base
+	case base.Type != "" || base.Policy != "" || base.Devices != nil:
+		return b.fail(v, "a base chain without a hook")
 	}
 	c.Extra = f.extra
 	b.chains[nameKey{b.table, name}] = c

@@ -111,8 +111,8 @@ func (b *builder) elements(s *Set, v value) error {
 		s.Elems = append(s.Elems, b.setElem(s, v))
 		return b.err
 	}
-	if s.Elems == nil {
-		s.Elems = make([]Expr, 0, v.count())
+	if n := v.count(); s.Elems == nil && n > 0 {
+		s.Elems = make([]Expr, 0, n)
 	}
 	for e := range v.elems() {
 		s.Elems = append(s.Elems, b.setElem(s, e))
