@@ -43,13 +43,13 @@ const (
 	TwoVLANs      // two tags at most
 	ToConduit     // the flowtable's request is passed on to the conduit
 	NeedsFDBPrios // needs firmware with FDB priorities
-	XDPByFirmware // which XDP features there are depends on firmware or configuration
+	XDPVaries     // which XDP features there are depends on configuration
 )
 
 // Conditions lists all conditions.
 func Conditions() []Condition {
 	var out []Condition
-	for c := NeedsControl; c <= XDPByFirmware; c++ {
+	for c := NeedsControl; c <= XDPVaries; c++ {
 		out = append(out, c)
 	}
 	return out
@@ -162,8 +162,8 @@ func (c Condition) flowInfo() [2]string {
 		return [2]string{"to-conduit", "the conduit below decides about flowtables"}
 	case NeedsFDBPrios:
 		return [2]string{"needs-fdb-prios", "flowtables need firmware with FDB priorities"}
-	case XDPByFirmware:
-		return [2]string{"xdp-by-firmware", "XDP depends on firmware and configuration"}
+	case XDPVaries:
+		return [2]string{"xdp-varies", "which XDP features there are depends on firmware, queues or the peer"}
 	default:
 		return [2]string{}
 	}

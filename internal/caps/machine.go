@@ -8,7 +8,7 @@ type Machine struct {
 	NFT     string   `json:"nft,omitempty"` // version of nft(8); empty where there is none
 	TC      string   `json:"tc,omitempty"`  // version of tc(8)
 	CPUs    int      `json:"cpus,omitempty"`
-	Devices []Device `json:"devices"`
+	Devices []Device `json:"devices,omitempty"`
 }
 
 // Device finds a device by name.
@@ -55,27 +55,27 @@ type Option string
 
 // The options.
 const (
-	OptFlowtable      Option = "flowtable"       // CONFIG_NF_FLOW_TABLE: flowtables
-	OptFlowtableInet  Option = "flowtable-inet"  // CONFIG_NF_FLOW_TABLE_INET
-	OptFlowOffload    Option = "flow-offload"    // CONFIG_NFT_FLOW_OFFLOAD: the expression `flow add`
-	OptNetdevChains   Option = "netdev-chains"   // CONFIG_NF_TABLES_NETDEV
-	OptConntrack      Option = "conntrack"       // CONFIG_NF_CONNTRACK
-	OptBTF            Option = "btf"             // CONFIG_DEBUG_INFO_BTF: /sys/kernel/btf/vmlinux
-	OptBPFJIT         Option = "bpf-jit"         // CONFIG_BPF_JIT, and switched on
-	OptClsFlower      Option = "cls-flower"      // CONFIG_NET_CLS_FLOWER
-	OptClsBPF         Option = "cls-bpf"         // CONFIG_NET_CLS_BPF
-	OptClsAct         Option = "cls-act"         // CONFIG_NET_CLS_ACT
-	OptSchIngress     Option = "sch-ingress"     // CONFIG_NET_SCH_INGRESS: clsact
-	OptActMirred      Option = "act-mirred"      // CONFIG_NET_ACT_MIRRED
-	OptActGact        Option = "act-gact"        // CONFIG_NET_ACT_GACT: drop, pass
-	OptActCT          Option = "act-ct"          // CONFIG_NET_ACT_CT
-	OptTCX            Option = "tcx"             // CONFIG_NET_XGRESS, Linux 6.6
-	OptXDP            Option = "xdp"             // CONFIG_BPF_SYSCALL and Linux 4.8
-	OptXDPFeatures    Option = "xdp-features"    // the netdev netlink family, Linux 6.3
-	OptXDPFlowLookup  Option = "xdp-flow-lookup" // bpf_xdp_flow_lookup, Linux 6.11 with flowtables and BTF
-	OptCTKfuncs       Option = "ct-kfuncs"       // bpf_xdp_ct_lookup and its like, Linux 5.18
+	OptFlowtable     Option = "flowtable"       // CONFIG_NF_FLOW_TABLE: flowtables
+	OptFlowtableInet Option = "flowtable-inet"  // CONFIG_NF_FLOW_TABLE_INET
+	OptFlowOffload   Option = "flow-offload"    // CONFIG_NFT_FLOW_OFFLOAD: the expression `flow add`
+	OptNetdevChains  Option = "netdev-chains"   // CONFIG_NF_TABLES_NETDEV
+	OptConntrack     Option = "conntrack"       // CONFIG_NF_CONNTRACK
+	OptBTF           Option = "btf"             // CONFIG_DEBUG_INFO_BTF: /sys/kernel/btf/vmlinux
+	OptBPFJIT        Option = "bpf-jit"         // CONFIG_BPF_JIT, and switched on
+	OptClsFlower     Option = "cls-flower"      // CONFIG_NET_CLS_FLOWER
+	OptClsBPF        Option = "cls-bpf"         // CONFIG_NET_CLS_BPF
+	OptClsAct        Option = "cls-act"         // CONFIG_NET_CLS_ACT
+	OptSchIngress    Option = "sch-ingress"     // CONFIG_NET_SCH_INGRESS: clsact
+	OptActMirred     Option = "act-mirred"      // CONFIG_NET_ACT_MIRRED
+	OptActGact       Option = "act-gact"        // CONFIG_NET_ACT_GACT: drop, pass
+	OptActCT         Option = "act-ct"          // CONFIG_NET_ACT_CT
+	OptTCX           Option = "tcx"             // CONFIG_NET_XGRESS, Linux 6.6
+	OptXDP           Option = "xdp"             // CONFIG_BPF_SYSCALL and Linux 4.8
+	OptXDPFeatures   Option = "xdp-features"    // the netdev netlink family, Linux 6.3
+	OptXDPFlowLookup Option = "xdp-flow-lookup" // bpf_xdp_flow_lookup, Linux 6.11 with flowtables and BTF
+	OptCTKfuncs      Option = "ct-kfuncs"       // bpf_xdp_ct_lookup and its like, Linux 5.18
 	OptFlowtableProc Option = "flowtable-proc"  // CONFIG_NF_FLOW_TABLE_PROCFS
-	OptNetdevsim      Option = "netdevsim"       // CONFIG_NETDEVSIM
+	OptNetdevsim     Option = "netdevsim"       // CONFIG_NETDEVSIM
 )
 
 // Options lists all options in the order in which they are shown.

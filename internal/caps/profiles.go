@@ -55,6 +55,8 @@ func (d Device) mode() Mode {
 		return ModeRepresentor
 	case d.Eswitch == EswitchSwitchdev:
 		return ModeUplink
+	case d.Driver == "sfc" && d.HWTCOffload != "" && !d.HWTCOffload.Fixed():
+		return ModeEF100 // EF10 has one driver name with it, and no such feature
 	}
 	return ModeNIC
 }
