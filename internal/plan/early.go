@@ -19,7 +19,13 @@ func (l look) match(m ruleset.Match) Finding {
 	if f := l.operand(m.Left); !f.None() {
 		return f
 	}
-	return l.right(m.Left, m.Right)
+	if f := l.right(m.Right); !f.None() {
+		return f
+	}
+	if flag := flagsOfGRO(m); flag != "" {
+		return Finding{Reason: reason.MatchNotEarly, Detail: "tcp flags " + flag + ": the kernel's GRO joins segments that differ in it"}
+	}
+	return Finding{}
 }
 
 // lookup is why a key cannot be looked up early.
@@ -27,7 +33,13 @@ func (l look) lookup(key, data ruleset.Expr) Finding {
 	if f := l.operand(key); !f.None() {
 		return f
 	}
-	return l.right(key, data)
+	if f := l.right(data); !f.None() {
+		return f
+	}
+	if flagsOfGRO(ruleset.Match{Op: "==", Left: key, Right: data}) != "" {
+		return Finding{Reason: reason.MatchNotEarly, Detail: "tcp flags as a key: the kernel's GRO joins segments that differ in them"}
+	}
+	return Finding{}
 }
 
 // operand is why what a match reads is not at hand early.
@@ -118,7 +130,7 @@ func meta(e ruleset.Meta) Finding {
 }
 
 // right is why what a match compares with cannot be copied.
-func (l look) right(left, e ruleset.Expr) Finding {
+func (l look) right(e ruleset.Expr) Finding {
 	switch e := e.(type) {
 	case ruleset.SetRef:
 		s := l.table.Set(string(e))
@@ -136,9 +148,6 @@ func (l look) right(left, e ruleset.Expr) Finding {
 		return l.elements(e)
 	case ruleset.Opaque:
 		return Finding{Reason: reason.OpaqueStatement, Detail: "in a match"}
-	}
-	if grown := flagsOfGRO(left, e); grown != "" {
-		return Finding{Reason: reason.MatchNotEarly, Detail: "tcp flags " + grown + ": the kernel's GRO joins segments that differ in it"}
 	}
 	return Finding{}
 }
@@ -163,36 +172,30 @@ func (l look) elements(elems []ruleset.Expr) Finding {
 }
 
 // flagsOfGRO names the TCP flag on which a match depends and in which segments may differ that GRO joins: FIN, PSH and
-// CWR (net/ipv4/tcp_offload.c tcp_gro_receive).
-func flagsOfGRO(left, right ruleset.Expr) string {
-	of := left
-	asked := right
-	if b, ok := left.(ruleset.Binary); ok && len(b.Operands) == 2 {
+// CWR (net/ipv4/tcp_offload.c tcp_gro_receive). Segments with SYN or RST are not joined.
+func flagsOfGRO(m ruleset.Match) string {
+	of, asked := m.Left, m.Right
+	b, masked := m.Left.(ruleset.Binary)
+	if masked && len(b.Operands) == 2 {
 		of, asked = b.Operands[0], b.Operands[1] // what is masked away does not matter
 	}
 	if p, ok := of.(ruleset.Payload); !ok || p.Proto != "tcp" || p.Field != "flags" {
 		return ""
 	}
-	if asked == right && !anyOf(right) {
-		return "compared whole"
-	}
+	alone := false
 	for _, f := range words(asked) {
 		switch f {
-		case "syn", "rst", "ack", "urg", "ecn":
+		case "syn", "rst":
+			alone = true
+		case "ack", "urg", "ecn":
 		default:
 			return f
 		}
 	}
-	return ""
-}
-
-// anyOf reports whether the right side of a match is flags of which one has to be set.
-func anyOf(e ruleset.Expr) bool {
-	switch e.(type) {
-	case ruleset.Str, ruleset.List, ruleset.SetLit:
-		return true
+	if _, several := asked.(ruleset.SetLit); !masked && m.Op != "in" && m.Op != "!" && (!alone || several) {
+		return "compared whole"
 	}
-	return false
+	return ""
 }
 
 // words are the constants that are or-ed in an expression, as nft writes them.

@@ -161,10 +161,10 @@ func (o operand) where(in Set) Space {
 	switch o.names {
 	case namesTransport:
 		// A packet whose header is malformed has no meta l4proto.
-		return space.Meet(implied(l4proto(), in))
+		return space.Meet(implied(L4Proto(), in))
 	case namesNext:
 		if !slices.ContainsFunc(extensionHeaders(), func(n uint64) bool { return in.Contains(Number(n)) }) {
-			return space.Meet(implied(l4proto(), in))
+			return space.Meet(implied(L4Proto(), in))
 		}
 	}
 	return space
@@ -174,9 +174,9 @@ func (o operand) where(in Set) Space {
 func familyDeps(in Set) Space {
 	switch v, _ := in.Single(); v {
 	case Number(nfIPv4):
-		return Where(l3proto(), One(Number(etherIPv4)))
+		return Where(L3Proto(), One(Number(etherIPv4)))
 	case Number(nfIPv6):
-		return Where(l3proto(), One(Number(etherIPv6)))
+		return Where(L3Proto(), One(Number(etherIPv6)))
 	}
 	return Everything()
 }

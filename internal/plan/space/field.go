@@ -38,9 +38,20 @@ func (f Field) String() string {
 	return fmt.Sprintf("@%s,%d,%d", [...]string{"ll", "nh", "th"}[f.Base], f.Off, f.Len)
 }
 
-// Fields that are implied by others.
-func l3proto() Field { return Field{Base: Beyond, Len: 16, Name: "meta protocol"} }
-func l4proto() Field { return Field{Base: Beyond, Len: 8, Name: "meta l4proto"} }
+// L3Proto is meta protocol, which network headers imply.
+func L3Proto() Field { return Field{Base: Beyond, Len: 16, Name: "meta protocol"} }
+
+// L4Proto is meta l4proto, which transport headers imply.
+func L4Proto() Field { return Field{Base: Beyond, Len: 8, Name: "meta l4proto"} }
+// InDevice, InName and InType are meta iif, iifname and iiftype, which are the same for all packets of a device.
+func InDevice() Field { return Field{Base: Beyond, Len: valueBits, Name: "meta iif"} }
+
+// InName is meta iifname.
+func InName() Field { return Field{Base: Beyond, Len: valueBits, Name: "meta iifname"} }
+
+// InType is meta iiftype.
+func InType() Field { return Field{Base: Beyond, Len: 16, Name: "meta iiftype"} }
+
 func nfproto() Field { return Field{Base: Beyond, Len: 8, Name: "meta nfproto"} }
 
 // EtherTypes (include/uapi/linux/if_ether.h).

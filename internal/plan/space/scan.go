@@ -21,13 +21,13 @@ func (r *Reader) Start(t *ruleset.Table) Scan {
 	s := Scan{r: r, table: t}
 	switch t.Family {
 	case ruleset.IP:
-		s.Space = Where(l3proto(), One(Number(etherIPv4)))
+		s.Space = Where(L3Proto(), One(Number(etherIPv4)))
 	case ruleset.IP6:
-		s.Space = Where(l3proto(), One(Number(etherIPv6)))
+		s.Space = Where(L3Proto(), One(Number(etherIPv6)))
 	case ruleset.ARP:
-		s.Space = Where(l3proto(), One(Number(etherARP)))
+		s.Space = Where(L3Proto(), One(Number(etherARP)))
 	case ruleset.Inet:
-		s.Space = Where(l3proto(), One(Number(etherIPv4)).Join(One(Number(etherIPv6))))
+		s.Space = Where(L3Proto(), One(Number(etherIPv4)).Join(One(Number(etherIPv6))))
 	case ruleset.Bridge, ruleset.Netdev:
 	}
 	return s
@@ -67,7 +67,7 @@ func (s Scan) Lookup(key, data ruleset.Expr) Scan {
 type Branch struct {
 	Verdict ruleset.Verdict
 	Scan    Scan
-	Keys    int // elements with this verdict
+	Keys    []ruleset.Expr
 }
 
 // Branches are the verdicts of a verdict map, in the order in which they occur, each with the packets that get it.
@@ -96,7 +96,7 @@ func (s Scan) Branches(v ruleset.VMap) ([]Branch, bool) {
 	out := make([]Branch, 0, len(order))
 	for _, verdict := range order {
 		keys := byVerdict[verdict]
-		out = append(out, Branch{verdict, s.Lookup(v.Key, ruleset.SetLit(keys)), len(keys)})
+		out = append(out, Branch{verdict, s.Lookup(v.Key, ruleset.SetLit(keys)), keys})
 	}
 	return out, true
 }
@@ -158,7 +158,7 @@ func (s Scan) payload(e ruleset.Payload) (Scan, operand, bool) {
 		s.stacked = s.stacked || e.Field == "type"
 	}
 	if n, ok := transportNumber(e.Proto); ok {
-		o.deps = Where(l4proto(), One(Number(n)))
+		o.deps = Where(L4Proto(), One(Number(n)))
 	}
 	if !s.stacked {
 		o.deps = o.deps.Meet(networkDeps(e.Proto))
@@ -177,11 +177,11 @@ func (s Scan) payload(e ruleset.Payload) (Scan, operand, bool) {
 func networkDeps(proto string) Space {
 	switch proto {
 	case "ip":
-		return Where(l3proto(), One(Number(etherIPv4)))
+		return Where(L3Proto(), One(Number(etherIPv4)))
 	case "ip6":
-		return Where(l3proto(), One(Number(etherIPv6)))
+		return Where(L3Proto(), One(Number(etherIPv6)))
 	case "arp":
-		return Where(l3proto(), One(Number(etherARP)))
+		return Where(L3Proto(), One(Number(etherARP)))
 	}
 	return Everything()
 }
@@ -232,4 +232,24 @@ func (s Scan) masked(e ruleset.Binary) (Scan, operand, bool) {
 	}
 	o.mask = &m
 	return s, o, true
+}
+
+// Split is Match for each element of a set by itself, where the match is the lookup of a concatenation: what the
+// components may be together is exact then. It is false where there are more than most elements.
+func (s Scan) Split(m ruleset.Match, most int) ([]Scan, bool) {
+	if _, ok := m.Left.(ruleset.Concat); !ok || m.Op != "==" {
+		return []Scan{s.Match(m)}, true
+	}
+	elems, set, ok := s.elements(m.Right)
+	if !ok {
+		return []Scan{s.Match(m)}, true
+	}
+	if len(elems) > most || set != nil && set.volatile {
+		return nil, false
+	}
+	out := make([]Scan, 0, len(elems))
+	for _, e := range elems {
+		out = append(out, s.Match(ruleset.Match{Op: "==", Left: m.Left, Right: ruleset.SetLit{e}}))
+	}
+	return out, true
 }

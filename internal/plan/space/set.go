@@ -142,3 +142,6 @@ func earlier(a, b Value) Value {
 	}
 	return b
 }
+
+// Open is the number of low bits in which the ends of the interval differ: all its values agree above them.
+func (iv Interval) Open() int { return iv.First.xor(iv.Last).length() }

@@ -191,3 +191,31 @@ func Covers(s, t Space) bool {
 	}
 	return true
 }
+
+// Constraint is what a space says about a field that the packet has.
+type Constraint struct {
+	Field Field
+	In    Set
+	Masks []Mask // hold, too; empty where In says everything
+}
+
+// Constraints are what makes the space, in the order of the fields. What follows from others is left out.
+func (s Space) Constraints() []Constraint {
+	out := make([]Constraint, 0, len(s.fields))
+	for _, c := range s.fields {
+		if !c.weak {
+			out = append(out, Constraint{c.field, c.in, c.masks})
+		}
+	}
+	return out
+}
+
+// From is the packets that come in by a device; Ethernet says that it is one of Ethernet.
+func From(device string, ethernet bool) Space {
+	s := Where(InDevice(), One(Name(device))).Meet(Where(InName(), One(Name(device))))
+	if ethernet {
+		const arphrdEther = 1 // include/uapi/linux/if_arp.h
+		s = s.Meet(Where(InType(), One(Number(arphrdEther))))
+	}
+	return s
+}

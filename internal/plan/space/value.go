@@ -95,3 +95,15 @@ func highest(width int) Value {
 	}
 	return Number(1).shiftLeft(width).prev()
 }
+
+// Floor clears low bits.
+func (v Value) Floor(bits int) Value { return v.andNot(highest(bits)) }
+
+// Bytes writes the value in so many bytes, in network order.
+func (v Value) Bytes(n int) []byte {
+	out := make([]byte, n)
+	for i := range n {
+		out[n-1-i] = byte(v.shiftRight(8 * i).Lo)
+	}
+	return out
+}
