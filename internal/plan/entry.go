@@ -29,7 +29,7 @@ type entry struct {
 	from, to int
 
 	xdp, hardware Finding // why not there
-	filters       []filter
+	filters       []numbered
 }
 
 func (e *entry) tier() Tier {

@@ -23,12 +23,13 @@ const mostFilters = 256
 
 // lowerer writes the entries of one device as filters.
 type lowerer struct {
-	on  ability
-	all *abilities
+	on    ability
+	all   *abilities
+	prefs prefs
 }
 
 // lower writes an entry as filters, or says why it cannot.
-func (l lowerer) lower(e *entry, start space.Scan) ([]filter, Finding) {
+func (l *lowerer) lower(e *entry, start space.Scan) ([]filter, Finding) {
 	act, f := l.action(e)
 	if !f.None() {
 		return nil, f
@@ -59,7 +60,7 @@ func tooLarge() Finding {
 }
 
 // action is what a filter does, in the words of tc.
-func (l lowerer) action(e *entry) (string, Finding) {
+func (l *lowerer) action(e *entry) (string, Finding) {
 	p := l.on.profile
 	refuse := func(what string) (string, Finding) {
 		return "", Finding{Reason: reason.ActionNotSupported, Detail: p.Name + " takes no " + what}
@@ -127,7 +128,7 @@ func alternatives(e *entry, start space.Scan) ([]space.Space, Finding) {
 }
 
 // filters writes a space as filters: the product of what each field may be.
-func (l lowerer) filters(s space.Space) ([]filter, Finding) {
+func (l *lowerer) filters(s space.Space) ([]filter, Finding) {
 	protos, f := protocols(s)
 	if !f.None() {
 		return nil, f
@@ -171,7 +172,7 @@ func product(fs []filter, keys []string) []filter {
 }
 
 // key is what a field may be, in the words of tc; empty where the protocol says it already.
-func (l lowerer) key(c space.Constraint, p protocol) ([]string, Finding) {
+func (l *lowerer) key(c space.Constraint, p protocol) ([]string, Finding) {
 	name, ok := flowerKey(c.Field, p)
 	if !ok {
 		return nil, Finding{Reason: reason.KeyNotSupported, Detail: fieldName(c.Field, p) + " is no key of flower"}
@@ -197,7 +198,7 @@ func (l lowerer) key(c space.Constraint, p protocol) ([]string, Finding) {
 }
 
 // masks are the values of a field as flower matches them: whole, or with a mask each.
-func (l lowerer) masks(c space.Constraint, name flowerWord) ([]space.Mask, Finding) {
+func (l *lowerer) masks(c space.Constraint, name flowerWord) ([]space.Mask, Finding) {
 	if len(c.Masks) > 1 {
 		return nil, Finding{Reason: reason.FieldMatchedTwice, Detail: name.name}
 	}
@@ -221,7 +222,7 @@ func fieldName(f space.Field, p protocol) string {
 }
 
 // conditions is what the driver asks of a rule besides keys.
-func (l lowerer) conditions(s space.Space, p protocol) Finding {
+func (l *lowerer) conditions(s space.Space, p protocol) Finding {
 	var keys caps.Keys
 	for _, c := range s.Constraints() {
 		if k, ok := flowerKey(c.Field, p); ok {
@@ -248,7 +249,7 @@ func (l lowerer) conditions(s space.Space, p protocol) Finding {
 	return l.more(s, p)
 }
 
-func (l lowerer) more(s space.Space, p protocol) Finding {
+func (l *lowerer) more(s space.Space, p protocol) Finding {
 	for _, c := range s.Constraints() {
 		k, _ := flowerKey(c.Field, p)
 		word := strings.TrimSpace(k.name)

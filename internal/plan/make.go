@@ -22,6 +22,7 @@ func Make(rs *ruleset.Ruleset, m caps.Machine, o Options) *Plan {
 	if m.Kernel.Version.Known() {
 		b.plan.Kernel = m.Kernel.Version.String()
 	}
+	b.handover = b.handsOver()
 	b.devices()
 	for _, g := range b.groups() {
 		b.group(g)
@@ -37,6 +38,7 @@ type builder struct {
 	reader *space.Reader
 	able   *abilities
 
+	handover []string // flowtables that rules add flows to
 	placed   map[*ruleset.Rule][]Placement
 	policies map[*ruleset.Chain][]Placement
 }
@@ -148,7 +150,7 @@ func (b *builder) group(g *group) {
 		f.baseChain(h.table, h.chain, device)
 	}
 	j := &judge{}
-	l := lowerer{on, b.able}
+	l := &lowerer{on: on, all: b.able}
 	for _, e := range f.entries {
 		e.xdp = b.atXDP(e, on, j)
 		e.filters, e.hardware = b.inHardware(e, l, starts[e.base], j)
@@ -201,7 +203,7 @@ func (b *builder) target(name string) Finding {
 }
 
 // inHardware is the filters that an entry is in hardware, or why it is not there.
-func (b *builder) inHardware(e *entry, l lowerer, start space.Scan, j *judge) ([]filter, Finding) {
+func (b *builder) inHardware(e *entry, l *lowerer, start space.Scan, j *judge) ([]numbered, Finding) {
 	switch {
 	case e.end.Empty():
 		return nil, Finding{Reason: reason.RuleNeverMatches}
@@ -221,7 +223,11 @@ func (b *builder) inHardware(e *entry, l lowerer, start space.Scan, j *judge) ([
 	if f := j.hw(e); !f.None() {
 		return nil, f
 	}
-	return fs, Finding{}
+	ns, ok := l.prefs.give(fs, e.end)
+	if !ok {
+		return nil, noPrefs()
+	}
+	return ns, Finding{}
 }
 
 // follow puts a jump where the rules are that it leads to: it has no effect of its own.
@@ -277,7 +283,7 @@ func placement(g *group, e *entry, filters int) Placement {
 		p.Finding = e.hardware
 	case Software:
 		p.Finding = e.xdp
-		if h := e.hardware; !h.None() && h != e.xdp {
+		if h := e.hardware; !h.None() && !sameFinding(h, e.xdp) {
 			p.Hardware = &h
 		}
 	}

@@ -73,7 +73,7 @@ func ordered(op string, v Value, width int) (Set, bool) {
 
 // compareBits is "in", some of the bits are set, and "!", none is. For what has no bits, "in" is "==".
 func (s Scan) compareBits(o operand, op string, right ruleset.Expr) (Space, bool) {
-	if !isFlags(o.typ) {
+	if !o.typ.Bitmask() {
 		if op == "!" {
 			return Space{}, false
 		}
@@ -89,6 +89,9 @@ func (s Scan) compareBits(o operand, op string, right ruleset.Expr) (Space, bool
 	if !ok {
 		return Space{}, false
 	}
+	if o.typ.Name == "ct_state" {
+		return Where(o.field, oneOf(bits, op == "!")), true
+	}
 	none := Mask{Bits: bits}
 	if op == "!" {
 		return whereMask(o.field, none), true
@@ -98,6 +101,19 @@ func (s Scan) compareBits(o operand, op string, right ruleset.Expr) (Space, bool
 		return Space{}, false
 	}
 	return Where(o.field, in.Not(o.field.Len)), true
+}
+
+// oneOf is the conntrack states whose bit is set, or is not set. A packet has one state
+// (net/netfilter/nft_ct.c nft_ct_get_eval).
+func oneOf(bits Value, not bool) Set {
+	var out []Interval
+	for i := range 32 {
+		if bits.bit(i) != not {
+			v := Number(1).shiftLeft(i)
+			out = append(out, Interval{v, v})
+		}
+	}
+	return SetOf(out)
 }
 
 // compareMasked is `FIELD & MASK OP VALUE`.

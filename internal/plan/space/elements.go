@@ -23,7 +23,7 @@ type knownSet struct {
 // part is a component of the elements of a set, read as values of a type.
 type part struct {
 	index int // -1: the elements themselves
-	typ   string
+	typ   string // datatype
 	bits  int
 }
 
@@ -87,11 +87,11 @@ func (s Scan) elements(e ruleset.Expr) ([]ruleset.Expr, *knownSet, bool) {
 // values are what the right side of a comparison stands for; not exact when the field may have others, too.
 func (s Scan) values(o operand, e ruleset.Expr) (in Set, exact, ok bool) {
 	if _, isRef := e.(ruleset.SetRef); isRef {
-		v := s.component(part{-1, o.typ, o.field.Len}, e)
+		v := s.component(-1, o, e)
 		return v.in, v.exact, v.ok
 	}
 	if lit, isLit := e.(ruleset.SetLit); isLit {
-		v := union(part{-1, o.typ, o.field.Len}, lit)
+		v := union(-1, o, lit)
 		return v.in, v.exact, v.ok
 	}
 	in, ok = valuesOf(o.typ, o.field.Len, e)
@@ -99,17 +99,18 @@ func (s Scan) values(o operand, e ruleset.Expr) (in Set, exact, ok bool) {
 }
 
 // component is the values of one component in the elements of a set.
-func (s Scan) component(p part, e ruleset.Expr) values {
+func (s Scan) component(index int, o operand, e ruleset.Expr) values {
 	elems, set, ok := s.elements(e)
 	if !ok || set != nil && set.volatile {
 		return values{}
 	}
 	if set == nil {
-		return union(p, elems)
+		return union(index, o, elems)
 	}
+	p := part{index, o.typ.Name, o.field.Len}
 	v, have := set.parts[p]
 	if !have {
-		v = union(p, elems)
+		v = union(index, o, elems)
 		v.exact = v.exact && !set.shrinks
 		set.parts[p] = v
 	}
@@ -117,18 +118,18 @@ func (s Scan) component(p part, e ruleset.Expr) values {
 }
 
 // union is the values of a component in elements.
-func union(p part, elems []ruleset.Expr) values {
+func union(index int, o operand, elems []ruleset.Expr) values {
 	ivs := make([]Interval, 0, len(elems))
 	for _, e := range elems {
 		key := keyOf(e)
-		if p.index >= 0 && key != ruleset.Str("*") {
+		if index >= 0 && key != ruleset.Str("*") {
 			c, ok := key.(ruleset.Concat)
-			if !ok || p.index >= len(c) {
+			if !ok || index >= len(c) {
 				return values{}
 			}
-			key = c[p.index]
+			key = c[index]
 		}
-		in, ok := valuesOf(p.typ, p.bits, key)
+		in, ok := valuesOf(o.typ, o.field.Len, key)
 		if !ok {
 			return values{}
 		}
@@ -155,7 +156,7 @@ func (s Scan) lookup(keys ruleset.Concat, m ruleset.Match) Scan {
 		}
 		v := values{}
 		if known && m.Op == "==" {
-			v = s.component(part{i, o.typ, o.field.Len}, m.Right)
+			v = s.component(i, o, m.Right)
 		}
 		if !v.ok {
 			exact = false

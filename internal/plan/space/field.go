@@ -3,6 +3,8 @@ package space
 import (
 	"cmp"
 	"fmt"
+
+	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
 // Base says what the place of a field is counted from.
@@ -67,149 +69,30 @@ const (
 	nfIPv6 = 10
 )
 
-// payload is the place of a header's field (src/proto.c and src/exthdr.c of nftables, the RFCs).
-func payload(proto, name string) (Field, bool) {
-	var base Base
-	var off, bits int
-	switch proto {
-	case "ether", "vlan":
-		base = Link
-		off, bits = linkField(proto + " " + name)
-	case "ip", "ip6", "arp":
-		base = Network
-		off, bits = networkField(proto + " " + name)
-	default:
-		base = Transport
-		off, bits = transportField(proto, name)
+// payload is the place of a header's field, and its type.
+func payload(e ruleset.Payload) (Field, ruleset.Type, bool) {
+	at, ok := ruleset.PayloadField(e.Proto, e.Field)
+	if !ok || at.Bits < 1 || at.Bits > valueBits || len(e.Extra) > 0 {
+		return Field{}, ruleset.Type{}, false
 	}
-	return Field{Base: base, Off: off, Len: bits}, bits > 0
+	base, ok := baseOf(at.Base)
+	if !ok {
+		return Field{}, ruleset.Type{}, false
+	}
+	t, ok := ruleset.TypeOf(e, nil)
+	return Field{Base: base, Off: at.Offset, Len: at.Bits}, t, ok
 }
 
-func linkField(f string) (off, bits int) {
-	switch f {
-	case "ether daddr":
-		return 0, 48
-	case "ether saddr":
-		return 48, 48
-	case "ether type":
-		return 96, 16
-	case "vlan pcp":
-		return 112, 3
-	case "vlan dei", "vlan cfi":
-		return 115, 1
-	case "vlan id":
-		return 116, 12
-	case "vlan type":
-		return 128, 16
+func baseOf(name string) (Base, bool) {
+	switch name {
+	case "ll":
+		return Link, true
+	case "nh":
+		return Network, true
+	case "th":
+		return Transport, true
 	}
-	return 0, 0
-}
-
-func networkField(f string) (off, bits int) {
-	switch f {
-	case "ip version", "ip6 version":
-		return 0, 4
-	case "ip hdrlength":
-		return 4, 4
-	case "ip dscp":
-		return 8, 6
-	case "ip ecn":
-		return 14, 2
-	case "ip length":
-		return 16, 16
-	case "ip id":
-		return 32, 16
-	case "ip frag-off":
-		return 48, 16
-	case "ip ttl":
-		return 64, 8
-	case "ip protocol":
-		return 72, 8
-	case "ip checksum":
-		return 80, 16
-	case "ip saddr":
-		return 96, 32
-	case "ip daddr":
-		return 128, 32
-	case "ip6 dscp":
-		return 4, 6
-	case "ip6 ecn":
-		return 10, 2
-	case "ip6 flowlabel":
-		return 12, 20
-	case "ip6 length":
-		return 32, 16
-	case "ip6 nexthdr":
-		return 48, 8
-	case "ip6 hoplimit":
-		return 56, 8
-	case "ip6 saddr":
-		return 64, 128
-	case "ip6 daddr":
-		return 192, 128
-	case "arp htype":
-		return 0, 16
-	case "arp ptype":
-		return 16, 16
-	case "arp hlen":
-		return 32, 8
-	case "arp plen":
-		return 40, 8
-	case "arp operation":
-		return 48, 16
-	case "arp saddr ether":
-		return 64, 48
-	case "arp saddr ip":
-		return 112, 32
-	case "arp daddr ether":
-		return 144, 48
-	case "arp daddr ip":
-		return 192, 32
-	}
-	return 0, 0
-}
-
-func transportField(proto, name string) (off, bits int) {
-	switch proto {
-	case "tcp", "udp", "udplite", "sctp", "dccp", "th":
-		switch name {
-		case "sport":
-			return 0, 16
-		case "dport":
-			return 16, 16
-		}
-	}
-	switch proto + " " + name {
-	case "tcp sequence":
-		return 32, 32
-	case "tcp ackseq":
-		return 64, 32
-	case "tcp doff":
-		return 96, 4
-	case "tcp flags":
-		return 104, 8
-	case "tcp window":
-		return 112, 16
-	case "tcp checksum":
-		return 128, 16
-	case "tcp urgptr":
-		return 144, 16
-	case "udp length", "udplite cscov":
-		return 32, 16
-	case "udp checksum", "udplite checksum":
-		return 48, 16
-	case "icmp type", "icmpv6 type", "igmp type":
-		return 0, 8
-	case "icmp code", "icmpv6 code":
-		return 8, 8
-	case "icmp checksum", "icmpv6 checksum":
-		return 16, 16
-	case "icmp id", "icmpv6 id":
-		return 32, 16
-	case "icmp sequence", "icmpv6 sequence":
-		return 48, 16
-	}
-	return 0, 0
+	return 0, false
 }
 
 // transportNumber is the IP protocol of a transport header; false for "th", which stands for any.
@@ -241,35 +124,23 @@ func transportNumber(proto string) (uint64, bool) {
 	return 0, false
 }
 
-// metaBits is the width of meta data that has one value as long as nobody changes it; 0 for what may differ from one
-// look to the next (time, random numbers) or is not understood.
-func metaBits(key string) int {
+// stable reports whether meta data has one value as long as no rule changes it: not so time and random numbers.
+func stable(key string) bool {
 	switch key {
-	case "l4proto", "nfproto", "pkttype":
-		return 8
-	case "protocol", "iiftype", "oiftype":
-		return 16
-	case "mark", "priority", "iifgroup", "oifgroup", "length", "rtclassid", "cgroup", "skuid", "skgid", "cpu":
-		return 32
-	case "iif", "oif", "iifname", "oifname", "ibrname", "obrname", "iifkind", "oifkind", "sdifname":
-		return valueBits // names, as nft lists them
+	case "l4proto", "nfproto", "pkttype", "protocol", "iiftype", "oiftype", "mark", "priority", "iifgroup", "oifgroup",
+		"length", "rtclassid", "skuid", "skgid", "iif", "oif", "iifname", "oifname", "ibrname", "obrname", "iifkind",
+		"oifkind", "sdifname":
+		return true
 	}
-	return 0
+	return false
 }
 
-// ctBits is the width of conntrack data with one value a packet.
-func ctBits(key string) int {
+// stableCT is the same of conntrack data: not so counters.
+func stableCT(key string) bool {
 	switch key {
-	case "direction", "l3proto", "protocol":
-		return 8
-	case "proto-src", "proto-dst", "zone":
-		return 16
-	case "state", "status", "mark", "id":
-		return 32
-	case "ip saddr", "ip daddr":
-		return 32
-	case "ip6 saddr", "ip6 daddr":
-		return valueBits
+	case "direction", "l3proto", "protocol", "proto-src", "proto-dst", "zone", "state", "status", "mark", "id",
+		"ip saddr", "ip daddr", "ip6 saddr", "ip6 daddr":
+		return true
 	}
-	return 0
+	return false
 }

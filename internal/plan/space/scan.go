@@ -96,7 +96,11 @@ func (s Scan) Branches(v ruleset.VMap) ([]Branch, bool) {
 	out := make([]Branch, 0, len(order))
 	for _, verdict := range order {
 		keys := byVerdict[verdict]
-		out = append(out, Branch{verdict, s.Lookup(v.Key, ruleset.SetLit(keys)), keys})
+		b := Branch{verdict, s.Lookup(v.Key, ruleset.SetLit(keys)), keys}
+		if slices.ContainsFunc(keys, func(e ruleset.Expr) bool { return keyOf(e) == ruleset.Str("*") }) {
+			b.Scan.Space = b.Scan.Space.Loose() // all keys but those of the others
+		}
+		out = append(out, b)
 	}
 	return out, true
 }
@@ -104,7 +108,7 @@ func (s Scan) Branches(v ruleset.VMap) ([]Branch, bool) {
 // operand is a field that is compared, with what reading it implies.
 type operand struct {
 	field Field
-	typ   string
+	typ   ruleset.Type
 	mask  *Value // bits that are compared
 	deps  Space
 	names names
@@ -128,8 +132,8 @@ func (s Scan) operand(e ruleset.Expr) (Scan, operand, bool) {
 		o, ok := rawPayload(e)
 		return s, o, ok
 	case ruleset.Meta:
-		n := metaBits(e.Key)
-		return s, operand{field: Field{Base: Beyond, Len: n, Name: "meta " + e.Key}, typ: metaType(e.Key)}, n > 0 && len(e.Extra) == 0
+		t, ok := ruleset.TypeOf(e, nil)
+		return s, operand{field: beyond("meta "+e.Key, t), typ: t}, ok && stable(e.Key) && len(e.Extra) == 0
 	case ruleset.CT:
 		o, ok := conntrack(e)
 		return s, o, ok
@@ -140,11 +144,11 @@ func (s Scan) operand(e ruleset.Expr) (Scan, operand, bool) {
 }
 
 func (s Scan) payload(e ruleset.Payload) (Scan, operand, bool) {
-	f, ok := payload(e.Proto, e.Field)
-	if !ok || len(e.Extra) > 0 {
+	f, t, ok := payload(e)
+	if !ok {
 		return s, operand{}, false
 	}
-	o := operand{field: f, typ: payloadType(e.Proto, e.Field)}
+	o := operand{field: f, typ: t}
 	switch e.Proto {
 	case "vlan":
 		if s.stacked || slices.Contains(s.vlans, e.Field) {
@@ -190,18 +194,9 @@ func rawPayload(e ruleset.RawPayload) (operand, bool) {
 	if e.Len < 1 || e.Len > valueBits || e.Offset < 0 || len(e.Extra) > 0 {
 		return operand{}, false
 	}
-	f := Field{Off: e.Offset, Len: e.Len}
-	switch e.Base {
-	case "ll":
-		f.Base = Link
-	case "nh":
-		f.Base = Network
-	case "th":
-		f.Base = Transport
-	default:
-		return operand{}, false
-	}
-	return operand{field: f, typ: "integer"}, true
+	base, ok := baseOf(e.Base)
+	t, _ := ruleset.TypeOf(e, nil)
+	return operand{field: Field{Base: base, Off: e.Offset, Len: e.Len}, typ: t}, ok
 }
 
 func conntrack(e ruleset.CT) (operand, bool) {
@@ -209,12 +204,20 @@ func conntrack(e ruleset.CT) (operand, bool) {
 	if e.Family != "" {
 		key = e.Family + " " + key
 	}
-	n := ctBits(key)
 	name := "ct " + key
 	if e.Dir != "" {
 		name = "ct " + e.Dir + " " + key
 	}
-	return operand{field: Field{Base: Beyond, Len: n, Name: name}, typ: ctType(key)}, n > 0 && len(e.Extra) == 0
+	t, ok := ruleset.TypeOf(e, nil)
+	return operand{field: beyond(name, t), typ: t}, ok && stableCT(key) && len(e.Extra) == 0
+}
+
+// beyond is a field that is not in the packet. Devices are known by name.
+func beyond(name string, t ruleset.Type) Field {
+	if t.Name == "iface_index" {
+		return Field{Base: Beyond, Len: valueBits, Name: name}
+	}
+	return Field{Base: Beyond, Len: t.Bits, Name: name}
 }
 
 // masked reads `FIELD & CONSTANT`.
