@@ -111,6 +111,25 @@ func TestBadMachineIsOneErrorWithItsPlace(t *testing.T) {
 	}
 }
 
+func TestMachineIsReadOutOfAReport(t *testing.T) {
+	b, err := router().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := `{"health": "degraded", "findings": [{"text": "machine"}], "machine": ` + string(b) + `, "devices": []}`
+	got, err := caps.Decode([]byte(report))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(router(), got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	_, err = caps.Decode([]byte("{\"health\": \"healthy\",\n \"machine\": {\"nft\": 1}}"))
+	if err == nil || !strings.Contains(err.Error(), "line 2, column 21: machine.nft: want a string") {
+		t.Error(err)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	b, err := router().Encode()
 	if err != nil {

@@ -10,6 +10,7 @@ const (
 	FlowAddDormant
 	FlowAddUnknownFlowtable
 	FlowAddAnyState
+	FlowAddAnyProtocol
 	FlowAddNewOnly
 	FlowAddNeverProtocol
 	FlowAddOtherDevices
@@ -87,6 +88,11 @@ func lintReachInfo(r Reason) Info {
 		return Info{
 			"flow-add-any-state", "`flow add` without a conntrack state runs for each packet and does nothing for new connections; UDP flows are offloaded from their second packet on, before there is an answer",
 			"`ct state established` before `flow add`", "net/netfilter/nft_flow_offload.c nft_flow_offload_eval", "",
+		}
+	case FlowAddAnyProtocol:
+		return Info{
+			"flow-add-any-protocol", "`flow add` without a protocol covers TCP, UDP and GRE without NAT; all other protocols stay slow",
+			"nothing; `meta l4proto { tcp, udp }` says it, and spares the other packets the attempt", "net/netfilter/nft_flow_offload.c nft_flow_offload_eval", "",
 		}
 	case FlowAddNewOnly:
 		return Info{
