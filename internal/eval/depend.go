@@ -31,19 +31,15 @@ func (c *compiler) need(proto string) {
 			c.condition(f("ll", 96, 16, "ether_type").load(), uint64(packet.EtherTypeVLAN))
 			c.link = "vlan"
 		}
-	case "ip", "ip6", "arp":
-		c.needNetwork(proto)
+	case "ip", "ip6":
+		c.needNetwork(proto, false)
+	case "arp":
+		c.needNetwork(proto, true)
 	case "th":
 	case "icmp", "igmp":
-		if c.network == "" {
-			c.needNetwork("ip")
-		}
-		c.needTransport(proto)
+		c.needICMP(proto, "ip")
 	case "icmpv6":
-		if c.network == "" {
-			c.needNetwork("ip6")
-		}
-		c.needTransport(proto)
+		c.needICMP(proto, "ip6")
 	default:
 		c.needTransport(proto)
 	}
@@ -57,7 +53,17 @@ func (c *compiler) needLink() {
 	}
 }
 
-func (c *compiler) needNetwork(proto string) {
+// needICMP asks for the family a protocol belongs to, if nothing is known of either.
+func (c *compiler) needICMP(proto, network string) {
+	if c.network == "" && c.transport != proto {
+		c.needNetwork(network, true)
+	}
+	c.needTransport(proto)
+}
+
+// needNetwork asks for a network protocol: by the field of the link header that the rule has got to, or else by what
+// the kernel knows. In the bridge family nft asks the kernel about ip and ip6, and the frame (inFrame) about others.
+func (c *compiler) needNetwork(proto string, inFrame bool) {
 	if c.network == proto {
 		return
 	}
@@ -72,7 +78,9 @@ func (c *compiler) needNetwork(proto string) {
 	switch {
 	case c.link == "vlan":
 		c.condition(f("ll", 128, 16, "ether_type").load(), etherType)
-	case c.table.Family == ruleset.Inet && c.link == "":
+	case c.link == "ether" && (inFrame || c.table.Family != ruleset.Bridge):
+		c.condition(f("ll", 96, 16, "ether_type").load(), etherType)
+	case c.table.Family == ruleset.Inet:
 		c.condition(metaLoad("nfproto"), nfproto)
 	default:
 		c.condition(metaLoad("protocol"), etherType)
@@ -142,7 +150,11 @@ func (c *compiler) learn(m ruleset.Match) {
 	case ruleset.Payload:
 		switch l.Proto + " " + l.Field {
 		case "ether type", "vlan type":
-			c.learnNetwork(m.Right, dtype{"ether_type", 16})
+			d := dtype{"ether_type", 16}
+			c.learnNetwork(m.Right, d)
+			if i, err := c.constant(m.Right, d); err == nil && l.Proto == "ether" && toUint(i.lo) == uint64(packet.EtherTypeVLAN) {
+				c.link = "vlan"
+			}
 		case "ip protocol", "ip6 nexthdr":
 			c.learnTransport(m.Right)
 		case "icmp type", "icmpv6 type":
@@ -177,8 +189,6 @@ func (c *compiler) learnNetwork(e ruleset.Expr, d dtype) {
 		c.network = "ip6"
 	case d.name != "nf_proto" && v == uint64(packet.EtherTypeARP):
 		c.network = "arp"
-	case d.name != "nf_proto" && v == uint64(packet.EtherTypeVLAN) && c.link == "ether":
-		c.link = "vlan"
 	}
 }
 

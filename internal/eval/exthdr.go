@@ -22,7 +22,7 @@ func (c *compiler) exthdr(e ruleset.Exthdr) (operand, error) {
 	if !ok {
 		return operand{}, fmt.Errorf("exthdr %s: %w", e.Name, errNotKnown)
 	}
-	c.needNetwork("ip6")
+	c.needNetwork("ip6", false)
 	if e.Field == "" {
 		return one(func(r *run) ([]byte, status) {
 			if r.s.protocol != packet.EtherTypeIPv6 {
@@ -142,10 +142,9 @@ func (p part) load(at func(*run) (from, end int, ok bool)) load {
 func (c *compiler) option(e ruleset.Option) (operand, error) {
 	switch e.Kind {
 	case "tcp option":
-		c.needTransport("tcp")
-		return tcpOption(e)
+		return tcpOption(e) // of another protocol there is none: no need to ask
 	case "ip option":
-		c.needNetwork("ip")
+		c.needNetwork("ip", false)
 		if kind, ok := ipOptionKind(e.Name); ok && e.Field == "" {
 			return one(func(r *run) ([]byte, status) { return r.s.ipOption(kind), known }, boolean()), nil
 		}

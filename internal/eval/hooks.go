@@ -78,7 +78,8 @@ func (r *run) journey() {
 
 // bridge takes the packet through the hooks of the bridge family and reports whether it goes up to the host.
 func (r *run) bridge() bool {
-	if !r.at(Prerouting, pfBridge, r.p.In, nil) {
+	r.bridged = true
+	if !r.at(Prerouting, pfBridge, r.p.In, nil) || r.p.Route == RouteUnknown {
 		return false
 	}
 	if r.p.Route != RouteBridge {
@@ -114,6 +115,10 @@ func (r *run) inet(in *Device) {
 	}
 	switch r.p.Route {
 	case RouteInput:
+		if pf == pfIPv4 && binary.BigEndian.Uint16(r.s.data[r.s.net+6:])&0x3fff != 0 {
+			r.res.Outcome, r.res.Why = Lost, "a fragment waits for the others before the input hook"
+			return
+		}
 		r.at(Input, pf, in, nil)
 	case RouteForward:
 		if why := r.s.countDown(); why != "" {
@@ -157,20 +162,35 @@ func (r *run) arrive() (pf int, why string) {
 	case packet.EtherTypeIPv6:
 		pf = pfIPv6
 	case packet.EtherTypeARP:
-		return pfARP, ""
+		pf = pfARP
 	default:
 		return 0, ""
 	}
 	if s.tagged && binary.BigEndian.Uint16(s.data[packet.EthernetLen:])&0xfff != 0 {
 		return pf, "the packet has a VLAN tag, and the device is not that VLAN's"
 	}
-	if t, ok := r.p.pktType(s); ok && t == pktOther && r.p.Route != RouteOutput && (r.p.In == nil || r.p.In.Bridge == nil) {
+	if t, ok := r.pktType(); ok && t == pktOther && r.p.Route != RouteOutput {
 		return pf, "the frame is addressed to another host"
 	}
-	if pf == pfIPv4 {
+	switch pf {
+	case pfARP:
+		return pf, s.arriveARP()
+	case pfIPv4:
 		return pf, s.arrive4()
 	}
 	return pf, s.arrive6()
+}
+
+func (s *skb) arriveARP() string {
+	const length, hardware, protocol = 28, 4, 5 // of Ethernet and IPv4
+	h, ok := s.bytes(s.net, length)
+	switch {
+	case !ok:
+		return "the packet is shorter than an ARP packet"
+	case h[hardware] != 6 || h[protocol] != 4:
+		return "the ARP packet is not about Ethernet and IPv4"
+	}
+	return ""
 }
 
 func (s *skb) arrive4() string {

@@ -60,7 +60,7 @@ func (r *run) storeMeta(key string, v []byte) status {
 		r.p.Priority = uint32(toUint(v))
 	case "pkttype":
 		t := uint8(toUint(v))
-		if now, ok := r.p.pktType(r.s); ok && now == pktLoopback {
+		if now, ok := r.pktType(); ok && now == pktLoopback {
 			return known
 		}
 		r.p.Type = &t

@@ -47,7 +47,7 @@ func (c *compiler) comparison(m ruleset.Match, left operand) (test, error) {
 	case ruleset.Map, ruleset.Payload, ruleset.Meta, ruleset.CT:
 		return c.between(m.Op, right, left)
 	}
-	if m.Op == "in" || m.Op == "!" || listed(m) {
+	if m.Op == "in" || m.Op == "!" {
 		return c.anyFlag(m, left.types[0])
 	}
 	return c.ordered(m, left)
@@ -58,13 +58,6 @@ func exists(want bool) test {
 	return func(_ *run, v []byte) (bool, status) {
 		return (len(bytes.Trim(v, "\x00")) != 0) == want, known
 	}
-}
-
-// listed reports whether several flags are asked for with == or !=: nft then asks for any of them, or for none.
-func listed(m ruleset.Match) bool {
-	_, ok := m.Right.(ruleset.List)
-	_, masked := m.Left.(ruleset.Binary)
-	return ok && !masked
 }
 
 // membership asks whether a set has the value.
@@ -98,13 +91,13 @@ func (c *compiler) between(op string, e ruleset.Expr, left operand) (test, error
 	}, nil
 }
 
-// anyFlag asks whether one of the bits of the right side is set; "!" and "!=" whether none is.
+// anyFlag asks whether one of the bits of the right side is set, "!" whether none is. With == and != all bits count.
 func (c *compiler) anyFlag(m ruleset.Match, d dtype) (test, error) {
 	mask, err := c.bitwiseConstant(m.Right, d)
 	if err != nil {
 		return nil, err
 	}
-	want := m.Op != "!" && m.Op != "!="
+	want := m.Op != "!"
 	return func(_ *run, v []byte) (bool, status) {
 		and, err := bitwise("&", v, mask, d.bits)
 		return (err == nil && len(bytes.Trim(and, "\x00")) != 0) == want, known

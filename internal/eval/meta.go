@@ -92,7 +92,7 @@ func metaLoad(key string) load {
 		case "nftrace":
 			return num(0)
 		case "pkttype":
-			t, ok := r.p.pktType(s)
+			t, ok := r.pktType()
 			if !ok {
 				return nil, r.missing(FactMeta, "meta pkttype")
 			}
@@ -195,23 +195,25 @@ const (
 	pktOther     = 3
 )
 
-// pktType is the type the receive path gives a packet by its destination address (eth_type_trans).
-func (p *Packet) pktType(s *skb) (uint8, bool) {
+// pktType is the type the receive path gives a packet by its destination address (eth_type_trans). A bridge counts
+// what is addressed to itself as for this host.
+func (r *run) pktType() (uint8, bool) {
+	p := &r.p
 	if p.Type != nil {
 		return *p.Type, true
 	}
-	if s.bare || p.Route == RouteOutput {
+	if r.s.bare || p.Route == RouteOutput {
 		return pktHost, true
 	}
-	dst := s.data[:len(packet.MAC{})]
+	dst := packet.MAC(r.s.data)
 	switch {
-	case bytes.Equal(dst, bytes.Repeat([]byte{0xff}, len(dst))):
+	case bytes.Equal(dst[:], bytes.Repeat([]byte{0xff}, len(dst))):
 		return pktBroadcast, true
 	case dst[0]&1 != 0:
 		return pktMulticast, true
 	case p.In == nil || p.In.MAC == nil:
 		return pktHost, false
-	case bytes.Equal(dst, p.In.MAC[:]):
+	case dst == *p.In.MAC, r.bridged && p.In.Bridge.MAC != nil && dst == *p.In.Bridge.MAC:
 		return pktHost, true
 	}
 	return pktOther, true

@@ -17,6 +17,7 @@ type run struct {
 	// tracked: conntrack's hook is behind. untracked: notrack came before it.
 	tracked, untracked bool
 	translated         bool // by the chains of this nat hook
+	bridged            bool // the packet is in a bridge, or has come through it
 
 	rule  *rule
 	place Place

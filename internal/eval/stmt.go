@@ -148,9 +148,9 @@ func (c *compiler) reject(s ruleset.Reject) error {
 	case "tcp reset":
 		c.needTransport("tcp")
 	case "icmp":
-		c.needNetwork("ip")
+		c.needNetwork("ip", false)
 	case "icmpv6":
-		c.needNetwork("ip6")
+		c.needNetwork("ip6", false)
 	}
 	c.emit(func(r *run) status {
 		r.note("reject")
@@ -163,7 +163,7 @@ func (c *compiler) reject(s ruleset.Reject) error {
 // nat translates, which accepts the packet in its chain.
 func (c *compiler) nat(s ruleset.NAT) error {
 	if s.Family != "" && c.table.Family == ruleset.Inet {
-		c.needNetwork(s.Family)
+		c.needNetwork(s.Family, false)
 	}
 	to, err := c.natTarget(s)
 	if err != nil {
