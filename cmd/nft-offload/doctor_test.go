@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -225,5 +226,37 @@ func TestPlanTakesTheMachineOutOfTheReport(t *testing.T) {
 		if diff := cmp.Diff(in.Machine, m); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
+	}
+}
+
+const doctorDoc = "../../docs/doctor.md"
+
+// TestDoctorPageShowsTheDiagnoses: a block behind `<!-- file: NAME -->` is that file; UPDATE_DOCS=1 writes it.
+func TestDoctorPageShowsTheDiagnoses(t *testing.T) {
+	b, err := os.ReadFile(doctorDoc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	got := regexp.MustCompile("(?s)<!-- file: ([^ ]+) -->\n```\n(.*?)```\n").ReplaceAllStringFunc(string(b), func(block string) string {
+		n++
+		name := regexp.MustCompile("file: ([^ ]+)").FindStringSubmatch(block)[1]
+		text, err := os.ReadFile(filepath.Join("../..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "<!-- file: " + name + " -->\n```\n" + string(text) + "```\n"
+	})
+	if n == 0 {
+		t.Fatal("the page shows no file")
+	}
+	if os.Getenv("UPDATE_DOCS") != "" {
+		if err := os.WriteFile(doctorDoc, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(got, string(b)); diff != "" {
+		t.Errorf("%s (-file +page), UPDATE_DOCS=1 writes it:\n%s", doctorDoc, diff)
 	}
 }
