@@ -116,8 +116,12 @@ func about(d caps.Device, profile string) []string {
 	for _, x := range []struct {
 		label, text string
 	}{
-		{"xdp ", d.XDP.String()}, {"hw-tc-offload ", string(d.HWTCOffload)}, {"eswitch ", string(d.Eswitch)},
-		{"qdisc ", d.Qdisc.Root}, {"queues ", queues(d.Queues)}, {"rings ", rings(d.Rings)},
+		{"xdp ", d.XDP.String()},
+		{"hw-tc-offload ", string(d.HWTCOffload)},
+		{"eswitch ", string(d.Eswitch)},
+		{"qdisc ", d.Qdisc.Root},
+		{"queues ", queues(d.Queues)},
+		{"rings ", rings(d.Rings)},
 	} {
 		if x.text != "" {
 			out = append(out, x.label+x.text)

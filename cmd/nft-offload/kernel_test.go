@@ -41,7 +41,8 @@ func TestKernelIsReadFromWhatItsMachineHas(t *testing.T) {
 	}{
 		{"nothing", fstest.MapFS{}, caps.Unknown, caps.Unknown, caps.Unknown, caps.Unknown, caps.Unknown},
 		{
-			"config.gz", fstest.MapFS{"proc/config.gz": packed(t, "CONFIG_NF_FLOW_TABLE=m\nCONFIG_DEBUG_INFO_BTF=y\nCONFIG_BPF_JIT=y\nCONFIG_NF_CONNTRACK=y\n")},
+			"config.gz",
+			fstest.MapFS{"proc/config.gz": packed(t, "CONFIG_NF_FLOW_TABLE=m\nCONFIG_DEBUG_INFO_BTF=y\nCONFIG_BPF_JIT=y\nCONFIG_NF_CONNTRACK=y\n")},
 			caps.Yes, caps.No, caps.Yes, caps.Yes, caps.Yes,
 		},
 		{
@@ -55,14 +56,16 @@ func TestKernelIsReadFromWhatItsMachineHas(t *testing.T) {
 			caps.Yes, caps.No, caps.Unknown, caps.Unknown, caps.Unknown,
 		},
 		{
-			"what /proc and /sys show", fstest.MapFS{
+			"what /proc and /sys show",
+			fstest.MapFS{
 				"sys/kernel/btf/vmlinux": text(""), "proc/sys/net/netfilter/nf_flowtable_tcp_timeout": text("30\n"),
 				"proc/sys/net/core/bpf_jit_enable": text("1\n"), "proc/sys/net/netfilter/nf_conntrack_max": text("1\n"),
 			},
 			caps.Yes, caps.Unknown, caps.Yes, caps.Unknown, caps.Yes,
 		},
 		{
-			"JIT built and off", fstest.MapFS{"proc/config.gz": packed(t, "CONFIG_BPF_JIT=y\n"), "proc/sys/net/core/bpf_jit_enable": text("0\n")},
+			"JIT built and off",
+			fstest.MapFS{"proc/config.gz": packed(t, "CONFIG_BPF_JIT=y\n"), "proc/sys/net/core/bpf_jit_enable": text("0\n")},
 			caps.No, caps.No, caps.No, caps.No, caps.No,
 		},
 	}
@@ -153,9 +156,15 @@ func TestDevicesKeepTheirPlaceInTheStack(t *testing.T) {
 		name, lower, profile string
 		role                 caps.Role
 	}{
-		{"eth0", "", "igb", ""}, {"bond0", "eth0 eth1", "bond", ""}, {"bond0.7", "bond0", "vlan", ""},
-		{"eth2", "", "", caps.RoleConduit}, {"lan1", "", "dsa-port", caps.RoleDSAPort}, {"p0", "", "mlx5-uplink", caps.RoleUplink},
-		{"vf3", "", "mlx5-representor", caps.RoleRepresentor}, {"ppp0", "eth1", "", ""}, {"v0", "", "veth", ""},
+		{"eth0", "", "igb", ""},
+		{"bond0", "eth0 eth1", "bond", ""},
+		{"bond0.7", "bond0", "vlan", ""},
+		{"eth2", "", "", caps.RoleConduit},
+		{"lan1", "", "dsa-port", caps.RoleDSAPort},
+		{"p0", "", "mlx5-uplink", caps.RoleUplink},
+		{"vf3", "", "mlx5-representor", caps.RoleRepresentor},
+		{"ppp0", "eth1", "", ""},
+		{"v0", "", "veth", ""},
 	}
 	for _, tt := range tests {
 		d, _ := m.Device(tt.name)

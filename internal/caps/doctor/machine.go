@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/nft-offload/nft-offload/internal/caps"
@@ -129,10 +130,8 @@ func (in Input) any(is func(caps.Profile) bool) bool {
 
 func (in Input) kind(kinds ...string) bool {
 	for _, d := range in.Machine.Devices {
-		for _, k := range kinds {
-			if d.Kind == k {
-				return true
-			}
+		if slices.Contains(kinds, d.Kind) {
+			return true
 		}
 	}
 	return false
