@@ -38,7 +38,7 @@ func cut(text string) (string, []flowtable) {
 		case blank && len(words) == 0:
 			blank = false
 			continue
-		case len(words) == 4 && words[0] == "table":
+		case len(words) >= 4 && words[0] == "table": // behind the brace, perhaps, a comment with the table's owner
 			family, table = words[1], words[2]
 		case len(words) == 3 && words[0] == "flowtable":
 			in = &flowtable{family, table, words[1], line}
@@ -56,11 +56,13 @@ func flowAdd() *regexp.Regexp { return regexp.MustCompile(`flow add @([\w-]+)`) 
 func mendText(text string, fts []flowtable) string {
 	text = regexp.MustCompile(`log prefix "(flow add @[\w-]+)"`).ReplaceAllString(text, "$1")
 	for _, ft := range fts {
-		head := fmt.Sprintf("table %s %s {\n", ft.family, ft.table)
+		head := fmt.Sprintf("table %s %s {", ft.family, ft.table)
 		before, rest, ok := strings.Cut(text, head)
 		if !ok {
 			continue
 		}
+		comment, rest, _ := strings.Cut(rest, "\n")
+		head += comment + "\n"
 		at := strings.Index(rest, "\tchain ")
 		if end := strings.Index(rest, "\n}\n"); at < 0 || end >= 0 && end < at {
 			text = before + head + ft.block + rest
@@ -71,7 +73,8 @@ func mendText(text string, fts []flowtable) string {
 	return text
 }
 
-// mendJSON does the same in a listing with one object a line. A flowtable's handle is the first that its table leaves free.
+// mendJSON does the same in a listing of nft 1.0.6 with one object a line. A flowtable's handle is the first that its
+// table leaves free.
 func mendJSON(t testing.TB, lines []string, fts []flowtable) []string {
 	t.Helper()
 	log := regexp.MustCompile(`\{"log": \{"prefix": "flow add (@[\w-]+)"\}\}`)
@@ -87,7 +90,7 @@ func mendJSON(t testing.TB, lines []string, fts []flowtable) []string {
 			if h, err := strconv.Atoi(fmt.Sprint(o.fields["handle"])); err == nil {
 				handle = max(handle, h)
 			}
-			if o.kind == "rule" {
+			if o.kind == "chain" {
 				at = min(at, i)
 			}
 		}

@@ -3,6 +3,7 @@ package corpus
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -67,6 +68,17 @@ func devices(text string) []string {
 	return out
 }
 
+// version is the nft that made a listing.
+func version(t testing.TB, doc []byte) string {
+	t.Helper()
+	for _, o := range objects(t, doc) {
+		if o.kind == "metainfo" {
+			return fmt.Sprint(o.fields["version"])
+		}
+	}
+	return ""
+}
+
 // foreign reports whether a ruleset has matches and targets of iptables, which nft lists and does not load.
 func foreign(f file) bool { return bytes.Contains(f.json, []byte(`{"xt": `)) }
 
@@ -74,10 +86,15 @@ func foreign(f file) bool { return bytes.Contains(f.json, []byte(`{"xt": `)) }
 func TestTextAndJSONAreTheSameRuleset(t *testing.T) {
 	each(t, func(t *testing.T, f file) {
 		if foreign(f) {
-			return // nft says so itself: "iptables-nft, do not touch"
+			return // nft says so itself: "managed by iptables-nft, do not touch"
 		}
 		text, fts := cut(string(f.text))
 		ns := namespace(t, text)
+		empty := ns.Run("nft", "-j", "list", "ruleset")
+		if was, is := version(t, f.json), version(t, []byte(empty)); was != "" && was != is {
+			t.Logf("listed by nft %s; nft %s here writes other words", was, is)
+			return
+		}
 		ns.NFTables(text)
 		lines := mendJSON(t, split(t, ns.Run("nft", "-j", "list", "ruleset")), fts)
 		if os.Getenv(updateEnv) != "" && slices.Contains(written(), f.name) {
