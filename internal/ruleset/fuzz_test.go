@@ -1,8 +1,6 @@
 package ruleset_test
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,6 +23,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, text)
 		}
+		_ = r.String()
 		if diff := cmp.Diff(r, again); diff != "" {
 			t.Fatalf("encoded and decoded again:\n%s\n%s", diff, text)
 		}
@@ -38,15 +37,7 @@ func seeds(f *testing.F) [][]byte {
 		[]byte(document(tableT, chainC, rule(`{"accept": null}, {"new": [1, -2, 3.5e6, "\u00e4"]}`))),
 		[]byte(document(wrap("add", tableT, chainC, rule(`{"xt": null}, {"log": {}}`))...)),
 	}
-	files, err := filepath.Glob("testdata/*.json")
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, name := range files {
-		doc, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
-		}
+	for _, doc := range listings(f) {
 		out = append(out, doc)
 	}
 	return out
