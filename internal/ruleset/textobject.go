@@ -49,7 +49,7 @@ func (t *Table) String() string {
 		part(func() { p.chain(c) })
 	}
 	p.put("}\n")
-	return p.Builder.String()
+	return p.String()
 }
 
 func (p *printer) comment(indent, s string) {
@@ -141,6 +141,7 @@ func priorities(f Family, hook string) []priority {
 			list = append(list, priority{"srcnat", 300})
 		}
 		return list
+	case IP, IP6, Inet:
 	}
 	list = []priority{{"raw", -300}, {"mangle", -150}, {"filter", 0}, {"security", 50}}
 	switch hook {
