@@ -33,7 +33,7 @@ func (e *SyntaxError) Error() string {
 // Unwrap returns the cause.
 func (e *SyntaxError) Unwrap() error { return e.Err }
 
-// Decode reads a machine from JSON. It is strict: fields that it does not know, fields that come twice, values of
+// Decode reads a machine from JSON, also out of a report that has one (`doctor --json`). It is strict: fields that it does not know, fields that come twice, values of
 // another type and control characters are errors, each a SyntaxError; so is a machine that Validate refuses, without a
 // position.
 func Decode(b []byte) (Machine, error) {
@@ -68,17 +68,51 @@ func (d *decoder) decode(to *Machine) error {
 	if !utf8.Valid(d.in) {
 		return d.fail(int64(len(validPrefix(d.in))), "", errors.New("not UTF-8"))
 	}
-	if err := d.value(reflect.TypeFor[Machine](), ""); err != nil {
+	machine, err := d.machine()
+	if err != nil {
 		return err
 	}
 	after := d.dec.InputOffset()
 	if _, err := d.dec.Token(); !errors.Is(err, io.EOF) {
 		return d.fail(after, "", errors.New("something follows the machine"))
 	}
-	if err := json.Unmarshal(d.in, to); err != nil {
+	if err := json.Unmarshal(machine, to); err != nil {
 		return d.fail(0, "", err)
 	}
 	return nil
+}
+
+// machine checks the text and returns the part of it that is the machine.
+func (d *decoder) machine() ([]byte, error) {
+	var report struct {
+		Machine json.RawMessage `json:"machine"`
+	}
+	if json.Unmarshal(d.in, &report) != nil || report.Machine == nil {
+		return d.in, d.value(reflect.TypeFor[Machine](), "")
+	}
+	if _, _, err := d.token(""); err != nil {
+		return nil, err
+	}
+	var machine []byte
+	for d.dec.More() {
+		tok, _, err := d.token("")
+		if err != nil {
+			return nil, err
+		}
+		if tok != "machine" {
+			if err := d.dec.Decode(new(json.RawMessage)); err != nil {
+				return nil, d.fail(d.start(), "", err)
+			}
+			continue
+		}
+		at := d.start()
+		if err := d.value(reflect.TypeFor[Machine](), "machine"); err != nil {
+			return nil, err
+		}
+		machine = d.in[at:d.dec.InputOffset()]
+	}
+	_, _, err := d.token("")
+	return machine, err
 }
 
 // token reads one token; at is where it begins.
@@ -118,7 +152,7 @@ func (d *decoder) value(t reflect.Type, field string) error {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if u, ok := reflect.New(t).Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](reflect.New(t)); ok {
 		return d.text(u, tok, at, field)
 	}
 	switch t.Kind() {

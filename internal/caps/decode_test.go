@@ -111,6 +111,25 @@ func TestBadMachineIsOneErrorWithItsPlace(t *testing.T) {
 	}
 }
 
+func TestMachineIsReadOutOfAReport(t *testing.T) {
+	b, err := router().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := `{"health": "degraded", "findings": [{"text": "machine"}], "machine": ` + string(b) + `, "devices": []}`
+	got, err := caps.Decode([]byte(report))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(router(), got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	_, err = caps.Decode([]byte("{\"health\": \"healthy\",\n \"machine\": {\"nft\": 1}}"))
+	if err == nil || !strings.Contains(err.Error(), "line 2, column 21: machine.nft: want a string") {
+		t.Error(err)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	b, err := router().Encode()
 	if err != nil {
@@ -139,7 +158,9 @@ func FuzzDecode(f *testing.F) {
 
 func TestLowestAreTheDevicesAtTheBottom(t *testing.T) {
 	m := caps.Machine{Devices: []caps.Device{
-		{Name: "eth0"}, {Name: "eth1"}, {Name: "eth2"},
+		{Name: "eth0"},
+		{Name: "eth1"},
+		{Name: "eth2"},
 		{Name: "bond0", Kind: "bond", Lower: []string{"eth0", "eth1"}},
 		{Name: "bond0.7", Kind: "vlan", Lower: []string{"bond0"}},
 		{Name: "br0", Kind: "bridge", Lower: []string{"bond0.7", "eth2"}},

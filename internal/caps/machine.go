@@ -4,10 +4,16 @@ import "slices"
 
 // Machine is what one machine has and can do. Its JSON is what `doctor --json` prints and `plan --caps` reads.
 type Machine struct {
-	Kernel  Kernel   `json:"kernel"`
-	NFT     string   `json:"nft,omitempty"` // version of nft(8); empty where there is none
-	TC      string   `json:"tc,omitempty"`  // version of tc(8)
-	CPUs    int      `json:"cpus,omitempty"`
+	Kernel Kernel `json:"kernel"`
+	NFT    string `json:"nft,omitempty"` // version of nft(8); empty where there is none
+	TC     string `json:"tc,omitempty"`  // version of tc(8)
+	CPUs   int    `json:"cpus,omitempty"`
+	// Forwarding: packets from one device may leave by another. Accounting: conntrack counts packets. BPFFS: a bpf file
+	// system is mounted where pins go. All of the network namespace that was looked at.
+	Forwarding Answer `json:"forwarding,omitempty"`
+	Accounting Answer `json:"accounting,omitempty"`
+	BPFFS      Answer `json:"bpffs,omitempty"`
+
 	Devices []Device `json:"devices,omitempty"`
 }
 
@@ -55,33 +61,37 @@ type Option string
 
 // The options.
 const (
-	OptFlowtable     Option = "flowtable"       // CONFIG_NF_FLOW_TABLE: flowtables
-	OptFlowtableInet Option = "flowtable-inet"  // CONFIG_NF_FLOW_TABLE_INET
-	OptFlowOffload   Option = "flow-offload"    // CONFIG_NFT_FLOW_OFFLOAD: the expression `flow add`
-	OptNetdevChains  Option = "netdev-chains"   // CONFIG_NF_TABLES_NETDEV
-	OptConntrack     Option = "conntrack"       // CONFIG_NF_CONNTRACK
-	OptBTF           Option = "btf"             // CONFIG_DEBUG_INFO_BTF: /sys/kernel/btf/vmlinux
-	OptBPFJIT        Option = "bpf-jit"         // CONFIG_BPF_JIT, and switched on
-	OptClsFlower     Option = "cls-flower"      // CONFIG_NET_CLS_FLOWER
-	OptClsBPF        Option = "cls-bpf"         // CONFIG_NET_CLS_BPF
-	OptClsAct        Option = "cls-act"         // CONFIG_NET_CLS_ACT
-	OptSchIngress    Option = "sch-ingress"     // CONFIG_NET_SCH_INGRESS: clsact
-	OptActMirred     Option = "act-mirred"      // CONFIG_NET_ACT_MIRRED
-	OptActGact       Option = "act-gact"        // CONFIG_NET_ACT_GACT: drop, pass
-	OptActCT         Option = "act-ct"          // CONFIG_NET_ACT_CT
-	OptTCX           Option = "tcx"             // CONFIG_NET_XGRESS, Linux 6.6
-	OptXDP           Option = "xdp"             // CONFIG_BPF_SYSCALL and Linux 4.8
-	OptXDPFeatures   Option = "xdp-features"    // the netdev netlink family, Linux 6.3
-	OptXDPFlowLookup Option = "xdp-flow-lookup" // bpf_xdp_flow_lookup, Linux 6.11 with flowtables and BTF
-	OptCTKfuncs      Option = "ct-kfuncs"       // bpf_xdp_ct_lookup and its like, Linux 5.18
-	OptFlowtableProc Option = "flowtable-proc"  // CONFIG_NF_FLOW_TABLE_PROCFS
-	OptNetdevsim     Option = "netdevsim"       // CONFIG_NETDEVSIM
+	OptNFTables      Option = "nf-tables"        // CONFIG_NF_TABLES
+	OptCTLabels      Option = "conntrack-labels" // CONFIG_NF_CONNTRACK_LABELS
+	OptBPF           Option = "bpf"              // CONFIG_BPF_SYSCALL
+	OptFlowtable     Option = "flowtable"        // CONFIG_NF_FLOW_TABLE: flowtables
+	OptFlowtableInet Option = "flowtable-inet"   // CONFIG_NF_FLOW_TABLE_INET
+	OptFlowOffload   Option = "flow-offload"     // CONFIG_NFT_FLOW_OFFLOAD: the expression `flow add`
+	OptNetdevChains  Option = "netdev-chains"    // CONFIG_NF_TABLES_NETDEV
+	OptConntrack     Option = "conntrack"        // CONFIG_NF_CONNTRACK
+	OptBTF           Option = "btf"              // CONFIG_DEBUG_INFO_BTF: /sys/kernel/btf/vmlinux
+	OptBPFJIT        Option = "bpf-jit"          // CONFIG_BPF_JIT, and switched on
+	OptClsFlower     Option = "cls-flower"       // CONFIG_NET_CLS_FLOWER
+	OptClsBPF        Option = "cls-bpf"          // CONFIG_NET_CLS_BPF
+	OptClsAct        Option = "cls-act"          // CONFIG_NET_CLS_ACT
+	OptSchIngress    Option = "sch-ingress"      // CONFIG_NET_SCH_INGRESS: clsact
+	OptActMirred     Option = "act-mirred"       // CONFIG_NET_ACT_MIRRED
+	OptActGact       Option = "act-gact"         // CONFIG_NET_ACT_GACT: drop, pass
+	OptActCT         Option = "act-ct"           // CONFIG_NET_ACT_CT
+	OptTCX           Option = "tcx"              // CONFIG_NET_XGRESS, Linux 6.6
+	OptXDP           Option = "xdp"              // CONFIG_BPF_SYSCALL and Linux 4.8
+	OptXDPFeatures   Option = "xdp-features"     // the netdev netlink family, Linux 6.3
+	OptXDPFlowLookup Option = "xdp-flow-lookup"  // bpf_xdp_flow_lookup, Linux 6.11 with flowtables and BTF
+	OptCTKfuncs      Option = "ct-kfuncs"        // bpf_xdp_ct_lookup and its like, Linux 5.18
+	OptFlowtableProc Option = "flowtable-proc"   // CONFIG_NF_FLOW_TABLE_PROCFS
+	OptNetdevsim     Option = "netdevsim"        // CONFIG_NETDEVSIM
 )
 
 // Options lists all options in the order in which they are shown.
 func Options() []Option {
 	return []Option{
-		OptFlowtable, OptFlowtableInet, OptFlowOffload, OptNetdevChains, OptConntrack, OptBTF, OptBPFJIT, OptClsFlower,
+		OptNFTables, OptNetdevChains, OptFlowtable, OptFlowtableInet, OptFlowOffload, OptConntrack, OptCTLabels, OptBPF, OptBTF,
+		OptBPFJIT, OptClsFlower,
 		OptClsBPF, OptClsAct, OptSchIngress, OptActMirred, OptActGact, OptActCT, OptTCX, OptXDP, OptXDPFeatures,
 		OptXDPFlowLookup, OptCTKfuncs, OptFlowtableProc, OptNetdevsim,
 	}

@@ -157,6 +157,11 @@ func smartProfiles() []Profile {
 
 func broadcomProfiles() []Profile {
 	return []Profile{{
+		Name: "qede", Drivers: []string{"qede"}, Title: "Marvell (QLogic) FastLinQ 41000, 45000",
+		Keys: KeyControl | KeyBasic | KeyIPv4 | KeyIPv6 | KeyPorts, Actions: ActDrop, Chain: SupportPartly,
+		WhyChain: "drops by IPv4 or IPv6 address and port", Flowtable: No, Conntrack: No, XDP: XDP{},
+		Sources: []string{"qlogic/qede/qede_filter.c"}, Kernel: read(),
+	}, {
 		Name: "bnxt", Drivers: []string{"bnxt_en"}, Title: "Broadcom NetXtreme-C and -E",
 		Keys:    keysL3L4 | KeyEth | KeyVLAN | KeyICMP | KeyTunnel,
 		Actions: ActDrop | ActRedirect, Chain: SupportPartly,
