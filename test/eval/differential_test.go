@@ -130,7 +130,7 @@ func (l *lab) shrink(text string, f frame) string {
 		}
 	}
 	try(`(?m)^table [^}]*\n(\t[^}]*\n\t}\n)*}\n`)
-	try(`(?m)^\t\t[^;{}]*(\{[^}]*\})?[^;{}]*(\{[^}]*\})?.*counter.*\n`)
+	try(`(?m)^\t\t[^\n]*counter[^\n]*\n`)
 	try(`(?m)^\t(set|map|chain) [^}]*(\}\n)?[^}]*\}\n`)
 	return text
 }

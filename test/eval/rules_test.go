@@ -53,7 +53,8 @@ func probes() string {
 	for _, d := range []string{"r0", "p0", "br0"} {
 		fmt.Fprintf(&b, "\tchain %s {\n\t\ttype filter hook ingress device %s priority 1000;\n\t\tcounter\n\t}\n", d, d)
 	}
-	b.WriteString("}\ntable inet probe {\n")
+	// What the router says itself is not to be counted.
+	b.WriteString("}\ntable inet probe {\n\tchain quiet {\n\t\ttype filter hook output priority -400; policy drop;\n\t}\n")
 	for _, h := range []string{"prerouting", "input", "forward", "postrouting"} {
 		fmt.Fprintf(&b, "\tchain %s {\n\t\ttype filter hook %s priority 1000;\n\t\tcounter\n\t}\n", h, h)
 	}
