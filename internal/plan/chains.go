@@ -35,7 +35,7 @@ func (b *builder) chain(t *ruleset.Table, c *ruleset.Chain, from []*ruleset.Chai
 		out.Kernel = b.kernelChain(t, c)
 	}
 	for _, r := range c.Rules {
-		pr := &Rule{Handle: r.Handle, Text: text(t, r), At: merge(b.placed[r])}
+		pr := &Rule{Handle: r.Handle, Text: text(r), At: merge(b.placed[r])}
 		if len(pr.At) == 0 {
 			pr.At = []Placement{{Tier: Software, Finding: why}}
 		}

@@ -160,7 +160,7 @@ func (b *builder) group(g *group) {
 		follow(f.entries, f.entries[i])
 	}
 	b.place(g, f.entries)
-	b.plan.shares = append(b.plan.shares, newShare(g, on, f.entries))
+	b.plan.shares = append(b.plan.shares, &share{devices: g.devices, on: on, entries: f.entries})
 }
 
 // atXDP is why an entry is not executed at XDP.

@@ -105,13 +105,3 @@ type Options struct {
 	// NoHardware leaves hardware out.
 	NoHardware bool
 }
-
-// find returns a chain of the plan, or nil.
-func (p *Plan) find(f ruleset.Family, table, name string) *Chain {
-	for _, c := range p.Chains {
-		if c.Family == f && c.Table == table && c.Name == name {
-			return c
-		}
-	}
-	return nil
-}
