@@ -17,7 +17,7 @@ func (p *Plan) Dot() string {
 		fmt.Fprintf(&b, "\tf%d [shape=cylinder, label=%s];\n", i, quote("flowtable "+f.Name+"\n"+flowDevices(f)))
 		for _, a := range f.Adds {
 			if c := p.index(a.Rule); c >= 0 {
-				fmt.Fprintf(&b, "\tc%d -> f%d [label=%s];\n", c, i, quote(fmt.Sprintf("flow add, handle %d", a.Rule.Handle)))
+				fmt.Fprintf(&b, "\tc%d -> f%d [label=%s];\n", c, i, quote("flow add, "+a.Rule.place()))
 			}
 		}
 	}

@@ -46,7 +46,7 @@ func (e *entry) tier() Tier {
 func (e *entry) ref() *Ref {
 	r := &Ref{Family: e.chain.Family, Table: e.chain.Table, Chain: e.chain.Name}
 	if e.rule != nil {
-		r.Handle = e.rule.Handle
+		r.Handle, r.Number = e.rule.Handle, e.rule.Index+1
 	}
 	return r
 }

@@ -99,9 +99,9 @@ func (s *share) tc(w *writer, device string) {
 // words is the rule of an entry on one line.
 func (e *entry) words() string {
 	if e.rule == nil {
-		return fmt.Sprintf("%s: policy drop", e.chain.Name)
+		return e.chain.Name + ": policy drop"
 	}
-	return fmt.Sprintf("%s handle %d: %s", e.chain.Name, e.rule.Handle, text(e.rule))
+	return fmt.Sprintf("%s %s: %s", e.chain.Name, e.ref().place(), text(e.rule))
 }
 
 func (f numbered) tc(device string) string {
