@@ -92,19 +92,40 @@ const (
 func lookupOf(e *entry) lookup {
 	l := lookup{rules: []*entry{e}, keys: 1, verdict: e.does(), kind: kindHash}
 	var shape []string
+	inexact := 0
 	for _, step := range e.steps {
 		for _, m := range step {
 			part, kind, keys := compares(m)
 			shape = append(shape, part)
 			l.keys *= max(keys, 1)
 			l.kind = widest(l.kind, kind)
+			if kind != kindHash {
+				inexact++
+			}
 		}
 	}
 	l.shape = strings.Join(shape, ", ")
+	if inexact > 1 {
+		l.kind = kindNone // no map has two fields of prefixes or ranges
+	}
+	if l.kind == kindNone {
+		l.shape = conditions(e)
+	}
 	if len(shape) == 0 {
 		l.shape, l.kind = "every packet", kindNone
 	}
 	return l
+}
+
+// conditions are the matches of an entry as they are written.
+func conditions(e *entry) string {
+	var out []string
+	for _, step := range e.steps {
+		for _, m := range step {
+			out = append(out, m.String())
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // widest is the kind of map that can hold the keys of two kinds.

@@ -57,7 +57,7 @@ func step(s ruleset.Stmt) effect {
 	case ruleset.Fwd:
 		return forward(s)
 	case ruleset.Mangle:
-		return pin(reason.MangleNotEarly, "")
+		return pin(reason.MangleNotEarly, fmt.Sprintf("%v set", s.Key))
 	case ruleset.Reject:
 		return effect{ending: drops, pinned: Finding{Reason: reason.VerdictNotEarly, Detail: "reject"}}
 	case ruleset.Queue:

@@ -236,10 +236,10 @@ func follow(all []*entry, e *entry) {
 		return
 	}
 	lowest, highest := Hardware, Software
-	var why Finding
+	var why, whyHardware Finding
 	for _, in := range all[e.from:e.to] {
 		lowest, highest = min(lowest, in.tier()), max(highest, in.tier())
-		why = first(why, in.xdp)
+		why, whyHardware = first(why, in.xdp), first(whyHardware, in.hardware)
 	}
 	switch {
 	case e.from == e.to:
@@ -247,7 +247,9 @@ func follow(all []*entry, e *entry) {
 	case lowest == Hardware:
 		e.hardware = Finding{}
 	case highest == Software && e.xdp.None():
-		e.xdp = why
+		e.xdp, e.hardware = why, whyHardware
+	default:
+		e.hardware = whyHardware
 	}
 }
 

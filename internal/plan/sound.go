@@ -43,7 +43,7 @@ func (j *judge) hw(e *entry) Finding {
 		}
 		f = Finding{
 			Reason: reason.EarlierRuleNotDisjoint, Rule: o.ref(),
-			Detail: "which hardware may miss where it does not find the transport header (fragments, IPv6 extension headers)",
+			Detail: "which hardware may miss: behind VLAN tags, in fragments, behind IPv6 extension headers",
 		}
 		return true
 	}

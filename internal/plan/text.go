@@ -143,7 +143,7 @@ func (w *writer) chain(c *Chain) {
 	}
 	w.wrap("", head)
 	if c.Finding != nil {
-		w.wrap("  software  ", fmt.Sprintf("all %d rules: %s", len(c.Rules), c.Finding.Sentence()))
+		w.wrap("  software  ", fmt.Sprintf("%s: %s", allRules(len(c.Rules)), c.Finding.Sentence()))
 		return
 	}
 	for _, f := range c.Kernel {
@@ -173,7 +173,11 @@ func (w *writer) placements(what string, at []Placement) {
 		w.placement(detail, at[0])
 		return
 	}
-	w.wrap(fmt.Sprintf("  %-9s ", "differs"), what)
+	word := at[0].Tier.String()
+	if slices.ContainsFunc(at, func(p Placement) bool { return p.Tier != at[0].Tier }) {
+		word = "differs"
+	}
+	w.wrap(fmt.Sprintf("  %-9s ", word), what)
 	for _, p := range at {
 		w.wrap(detail, fmt.Sprintf("%s on %s", p.Tier, strings.Join(p.Devices, " ")))
 		w.placement(detail+"  ", p)
@@ -257,4 +261,14 @@ func (w *writer) flowAdd(a FlowAdd) {
 		}
 		w.wrap(prefix, fmt.Sprintf("%s: %s", e.Rule.place(), e.Text))
 	}
+}
+
+func allRules(n int) string {
+	switch n {
+	case 0:
+		return "no rules"
+	case 1:
+		return "1 rule"
+	}
+	return fmt.Sprintf("all %d rules", n)
 }

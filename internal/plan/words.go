@@ -1,13 +1,24 @@
 package plan
 
-import "github.com/nft-offload/nft-offload/internal/ruleset"
+import (
+	"slices"
+
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
 
 // mostText bounds the text of a rule: anonymous sets may be of any size.
 const mostText = 2000
 
-// text is a rule in nft's own syntax, on one line.
+// text is a rule in nft's own syntax, on one line, without what its counters have counted.
 func text(r *ruleset.Rule) string {
-	s := r.String()
+	bare := *r
+	bare.Stmts = slices.Clone(r.Stmts)
+	for i, s := range bare.Stmts {
+		if c, ok := s.(ruleset.Counter); ok && c.Ref == nil {
+			bare.Stmts[i] = ruleset.Action{Kind: "counter"}
+		}
+	}
+	s := bare.String()
 	if len(s) <= mostText {
 		return s
 	}

@@ -101,8 +101,8 @@ func (s Scan) values(o operand, e ruleset.Expr) (in Set, exact, ok bool) {
 // component is the values of one component in the elements of a set.
 func (s Scan) component(index int, o operand, e ruleset.Expr) values {
 	elems, set, ok := s.elements(e)
-	if !ok || set != nil && set.volatile {
-		return values{}
+	if !ok || set != nil && (set.volatile || len(elems) == 0) {
+		return values{} // a named set that is empty waits for its elements
 	}
 	if set == nil {
 		return union(index, o, elems)
