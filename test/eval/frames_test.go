@@ -126,6 +126,10 @@ func (r *random) spec() packet.Spec {
 		packet.TCPFlags(r.IntN(256)))
 	s.Window = uint16(pick(r, 0, 1, 1024, 65535))
 	r.vary(&s, six == 1)
+	if six == 0 && (len(s.Options) > 0 || s.IHL != 0) {
+		// Routing looks at options between prerouting and the next hook, which is no matter of rules.
+		s.Tuple.Dst = netip.AddrPortFrom(netip.MustParseAddr("192.0.2.9"), s.Tuple.Dst.Port())
+	}
 	return s
 }
 
