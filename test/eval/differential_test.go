@@ -59,6 +59,7 @@ func (l *lab) round(r *random) {
 		return
 	}
 	l.t.Logf("differs: %s", d[0])
+	l.patience = 50 * time.Millisecond
 	f, ok := l.guilty(text, fs)
 	if !ok {
 		l.t.Errorf("counters differed once and not again: %v\n%s", d, text)
@@ -112,17 +113,24 @@ func (l *lab) guilty(text string, fs []frame) (frame, bool) {
 	return fs[0], err == nil && len(d) > 0
 }
 
-// shrink takes away rules as long as the difference stays.
+// shrink takes away rules, and then everything else, as long as the difference stays.
 func (l *lab) shrink(text string, f frame) string {
-	lines := strings.Split(text, "\n")
-	for i := len(lines) - 1; i >= 0; i-- {
-		if !strings.Contains(lines[i], "counter") {
-			continue
-		}
-		less := append(append([]string{}, lines[:i]...), lines[i+1:]...)
-		if d, err := l.check(strings.Join(less, "\n"), []frame{f}); err == nil && len(d) > 0 {
-			lines = less
+	try := func(pattern string) {
+		for at := len(text); at > 0; {
+			found := regexp.MustCompile(pattern).FindAllStringIndex(text[:at], -1)
+			if found == nil {
+				return
+			}
+			last := found[len(found)-1]
+			less := text[:last[0]] + text[last[1]:]
+			if d, err := l.check(less, []frame{f}); err == nil && len(d) > 0 {
+				text = less
+			}
+			at = last[0]
 		}
 	}
-	return strings.Join(lines, "\n")
+	try(`(?m)^table [^}]*\n(\t[^}]*\n\t}\n)*}\n`)
+	try(`(?m)^\t\t[^\n]*counter[^\n]*\n`)
+	try(`(?m)^\t(set|map|chain) [^}]*(\}\n)?[^}]*\}\n`)
+	return text
 }

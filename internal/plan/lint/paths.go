@@ -99,6 +99,7 @@ func (c *checker) checkOtherFamilies(t *ruleset.Table) {
 			c.checkBridge(ch)
 		case ch.Base.Hook == "ingress":
 			c.checkIngress(ch)
+			c.checkClash(ch)
 		}
 	}
 }

@@ -165,7 +165,7 @@ func (v visit) firstToo(b box) bool {
 
 func (v visit) hits() []hit {
 	f := v.c.a.facts[v.rule]
-	if v.keepsFromFlowAdd(f) {
+	if f.slow || v.keepsFromFlowAdd(f) {
 		return nil
 	}
 	dropped, out := v.drops(f)
@@ -249,6 +249,9 @@ func (v visit) judge(f facts, e effect) (hit, bool) {
 	case reason.MangleSkipped:
 		if strings.HasPrefix(e.what, "ct ") && v.firstToo(e.may) {
 			return hit{}, false // conntrack keeps what the first packet set
+		}
+		if e.what == "meta mark set" {
+			h.severity = Note // it is read in the machine only; policy-routing says more
 		}
 	case reason.SetUpdateSkipped:
 		if !v.expires(e.what) {
