@@ -107,7 +107,7 @@ func (c *checker) checkFlowAdd(ad *addRule, hooks []string) {
 // checkCoverage compares what the rule is for with what comes to it.
 func (c *checker) checkCoverage(ad *addRule, p Place) {
 	own := ad.add.may.w
-	want := own & offloadable() & c.familyWords(ad.table)
+	want := own & offloadable() & familyWords(ad.table.Family)
 	switch {
 	case want == 0 && own&^ofProto(otherProto) == 0:
 		c.say(reason.FlowAddNeverProtocol, Error, p, "meta l4proto { tcp, udp } ct state established flow add @"+ad.add.flowtable,
@@ -130,18 +130,8 @@ func (c *checker) checkCoverage(ad *addRule, p Place) {
 		return
 	}
 	c.checkPartly(ad, p, want, come)
-	c.checkUnstated(ad, p, own)
+	c.checkUnstated(p, own)
 	c.checkOtherDevices(ad, p)
-}
-
-func (c *checker) familyWords(t *ruleset.Table) word {
-	switch t.Family {
-	case ruleset.IP:
-		return ofFamily(familyIP)
-	case ruleset.IP6:
-		return ofFamily(familyIP6)
-	}
-	return allWords
 }
 
 // sayNotReached reports a rule that no established packet comes to.
@@ -190,7 +180,7 @@ func (c *checker) checkPartly(ad *addRule, p Place, want, come word) {
 }
 
 // checkUnstated says what a rule covers that names no state or no protocol.
-func (c *checker) checkUnstated(ad *addRule, p Place, own word) {
+func (c *checker) checkUnstated(p Place, own word) {
 	if own&ofStates(stateNew)&ofProto(tcp) != 0 {
 		c.say(reason.FlowAddAnyState, Note, p, "ct state established before flow add",
 			"the rule names no conntrack state: it is tried for each packet, and takes UDP flows before there is an answer")
