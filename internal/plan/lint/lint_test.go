@@ -11,6 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/nft-offload/nft-offload/internal/caps"
+	"github.com/nft-offload/nft-offload/internal/handover"
 	"github.com/nft-offload/nft-offload/internal/plan/lint"
 	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
@@ -171,4 +172,15 @@ func large(n int) *ruleset.Ruleset {
 	}
 	forward.Rules = append(forward.Rules, &ruleset.Rule{Family: ruleset.Inet, Table: "t", Chain: "forward", Handle: n + 1, Stmts: []ruleset.Stmt{ruleset.FlowAdd{Op: "add", Flowtable: "f1"}}})
 	return &ruleset.Ruleset{Tables: []*ruleset.Table{t}}
+}
+
+// TestLoweredRulesetIsKnown: the comment of a lowered flowtable is the one that package handover looks for.
+func TestLoweredRulesetIsKnown(t *testing.T) {
+	a, err := txtar.ParseFile("testdata/lowered.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := section(a, "ruleset.json"); !strings.Contains(text, handover.LoweredComment) {
+		t.Errorf("%q is not in testdata/lowered.txtar", handover.LoweredComment)
+	}
 }

@@ -39,11 +39,22 @@ func (c *checker) checkFlowAdds() {
 // checkNoFlowAdd tells those who forward and offload nothing.
 func (c *checker) checkNoFlowAdd() {
 	forward := c.a.hooked("forward")
-	if len(forward) == 0 {
+	if len(forward) == 0 || c.lowered() {
 		return
 	}
 	c.say(reason.NoFlowAdd, Note, c.chainPlace(forward[0].chain), "nft-offload enable LAN WAN",
 		"the ruleset has a forward chain and no `flow add`: every packet takes the slow path")
+}
+
+// loweredComment begins the comment of the set that stands for a flowtable in a ruleset that was loaded without (the
+// constant is that of package handover, which a running daemon reads it with).
+const loweredComment = "nft-offload lowered flowtable"
+
+// lowered reports whether the ruleset hands flows over in another way than by `flow add`.
+func (c *checker) lowered() bool {
+	return slices.ContainsFunc(c.rs.Tables, func(t *ruleset.Table) bool {
+		return slices.ContainsFunc(t.Sets, func(s *ruleset.Set) bool { return strings.HasPrefix(s.Comment, loweredComment) })
+	})
 }
 
 // hooks returns by which hooks packets come to each chain.
