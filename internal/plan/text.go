@@ -14,7 +14,10 @@ const columns = 80
 
 // Text renders the plan for people.
 func (p *Plan) Text() string {
-	w := &writer{}
+	w := &writer{devices: map[string]*Device{}}
+	for _, d := range p.Devices {
+		w.devices[d.Name] = d
+	}
 	if p.Kernel != "" {
 		w.line("kernel " + p.Kernel)
 	}
@@ -40,7 +43,11 @@ func (p *Plan) Summary() string {
 			n[r.Tier()]++
 		}
 	}
-	return fmt.Sprintf("%d rules: %d hardware, %d xdp, %d software", n[Hardware]+n[XDP]+n[Software], n[Hardware], n[XDP], n[Software])
+	all, noun := n[Hardware]+n[XDP]+n[Software], "rules"
+	if all == 1 {
+		noun = "rule"
+	}
+	return fmt.Sprintf("%d %s: %d hardware, %d xdp, %d software", all, noun, n[Hardware], n[XDP], n[Software])
 }
 
 // Tier is the slowest that the rule is at on any device.
@@ -94,7 +101,10 @@ func (f Finding) short() string {
 }
 
 // writer collects lines of text.
-type writer struct{ b strings.Builder }
+type writer struct {
+	b       strings.Builder
+	devices map[string]*Device // whose reasons were said
+}
 
 func (w *writer) line(s string) { w.b.WriteString(strings.TrimRight(s, " ") + "\n") }
 
@@ -191,20 +201,37 @@ func (w *writer) placement(indent string, p Placement) {
 			w.wrap(indent, fmt.Sprintf("%d filters", p.Filters))
 		}
 	case XDP:
-		if p.Finding.Reason != reason.NoFlower && p.Finding.Reason != reason.NoNdoSetupTC {
+		if !w.said(p, p.Finding) {
 			w.wrap(indent, "not hardware: "+p.Finding.Sentence())
 		}
 	case Software:
-		w.wrap(indent, p.Finding.Sentence())
-		if p.Hardware != nil && !ofDevice(p.Hardware.Reason) {
-			w.wrap(indent, "not hardware: "+p.Hardware.Sentence())
-		}
+		w.software(indent, p)
 	}
 }
 
-// ofDevice reports whether a reason holds for all rules of a device, and was said there.
-func ofDevice(r reason.Reason) bool {
-	return r.Scope() == reason.Device || r.Scope() == reason.Machine || r == reason.NoFlower
+func (w *writer) software(indent string, p Placement) {
+	xdp, hardware := w.said(p, p.Finding), p.Hardware == nil || w.said(p, *p.Hardware)
+	if xdp && hardware {
+		w.wrap(indent, "for what was said of "+strings.Join(p.Devices, " "))
+		return
+	}
+	if !xdp {
+		w.wrap(indent, p.Finding.Sentence())
+	}
+	if !hardware {
+		w.wrap(indent, "not hardware: "+p.Hardware.Sentence())
+	}
+}
+
+// said reports whether a finding is one of the devices as such, which the text begins with.
+func (w *writer) said(p Placement, f Finding) bool {
+	if len(p.Devices) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(p.Devices, func(name string) bool {
+		d := w.devices[name]
+		return d == nil || !sameFinding(f, d.XDP) && !sameFinding(f, d.Hardware)
+	})
 }
 
 func (w *writer) flowtable(f *Flowtable) {
