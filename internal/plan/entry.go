@@ -60,8 +60,13 @@ const roomForCopies = 1 << 14
 // flattener writes base chains as lists of entries.
 type flattener struct {
 	reader  *space.Reader
+	sets    map[*ruleset.Set]Finding
 	entries []*entry
 	room    int
+}
+
+func newFlattener(r *space.Reader) *flattener {
+	return &flattener{reader: r, sets: map[*ruleset.Set]Finding{}}
 }
 
 // way is how packets come to a chain.
@@ -103,7 +108,7 @@ func (f *flattener) chain(c *ruleset.Chain, w way) {
 }
 
 func (f *flattener) rule(c *ruleset.Chain, r *ruleset.Rule, w way) {
-	rd := read(w.scan, r, look{w.table, f.reader})
+	rd := read(w.scan, r, look{w.table, f.reader, f.sets})
 	e := entry{
 		chain: c, rule: r, effect: rd.effect, space: rd.touched.Space, end: rd.end.Space, match: first(w.match, rd.match),
 		steps: append(slices.Clip(w.steps), matches(r)),

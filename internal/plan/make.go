@@ -143,7 +143,7 @@ func readsDevice(s ruleset.Stmt) bool {
 func (b *builder) group(g *group) {
 	on := b.able.of(g.devices[0])
 	device := space.From(g.devices[0], on.device.Type == "ether")
-	f := &flattener{reader: b.reader}
+	f := newFlattener(b.reader)
 	starts := map[*ruleset.Chain]space.Scan{}
 	for _, h := range g.chains {
 		starts[h.chain] = b.reader.Start(h.table).With(device)

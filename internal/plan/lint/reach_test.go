@@ -195,8 +195,10 @@ func randomMap(rnd *rand.Rand, verdict func() ruleset.Verdict) ruleset.VMap {
 		[]ruleset.Expr{ruleset.Meta{Key: "l4proto"}, ruleset.Str("tcp"), ruleset.Str("udp"), ruleset.Str("icmp")},
 		[]ruleset.Expr{ruleset.Meta{Key: "iifname"}, ruleset.Str("eth0"), ruleset.Str("eth1"), ruleset.Str("wg0")},
 		[]ruleset.Expr{
-			ruleset.Concat{ruleset.Meta{Key: "iifname"}, ruleset.CT{Key: "state"}}, ruleset.Concat{ruleset.Str("eth0"), ruleset.Str("established")},
-			ruleset.Concat{ruleset.Str("eth1"), ruleset.Str("established")}, ruleset.Concat{ruleset.Str("eth1"), ruleset.Str("new")},
+			ruleset.Concat{ruleset.Meta{Key: "iifname"}, ruleset.CT{Key: "state"}},
+			ruleset.Concat{ruleset.Str("eth0"), ruleset.Str("established")},
+			ruleset.Concat{ruleset.Str("eth1"), ruleset.Str("established")},
+			ruleset.Concat{ruleset.Str("eth1"), ruleset.Str("new")},
 		},
 	)
 	var pairs ruleset.SetLit
