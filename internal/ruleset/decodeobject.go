@@ -77,7 +77,20 @@ func (f *fields) flags(v value, to *[]string) {
 	f.words("flags", v, to)
 	for _, w := range *to {
 		if w == "" || strings.ContainsFunc(w, func(r rune) bool { return (r < 'a' || r > 'z') && r != '-' }) {
-			f.fail(v, "a flag that is not a word: %s (nft 1.0.6 prints freed memory for the flags of a table)", printable(strconv.Quote(w)))
+			f.fail(v, "a flag that is not a word: %q", printable(w))
+		}
+	}
+}
+
+// tableFlags reads the flags of a table. All there are up to nft 1.1 are known, which tells them from what nft 1.0.6
+// prints in their place: memory that it has freed.
+func (f *fields) tableFlags(v value, to *[]string) {
+	f.words("flags", v, to)
+	for _, w := range *to {
+		switch w {
+		case "dormant", "owner", "persist":
+		default:
+			f.fail(v, "%q is no flag of a table: nft 1.0.6 prints freed memory as the flags of a dormant table; wake it, or use a newer nft", printable(w))
 		}
 	}
 }
@@ -132,7 +145,7 @@ func (b *builder) addTable(family Family, v value) error {
 		case "handle":
 			f.int(k, m, &t.Handle)
 		case "flags":
-			f.flags(m, &t.Flags)
+			f.tableFlags(m, &t.Flags)
 		case "comment":
 			f.str(k, m, &t.Comment)
 		default:
