@@ -87,8 +87,8 @@ tc. nftables stays the only configuration.`,
 // commands are all commands, in the order of their names.
 func commands(e *env) []*cobra.Command {
 	return []*cobra.Command{
-		benchCommand(e), confirmCommand(e), demoCommand(e), disableCommand(e), enableCommand(e), exitCodesCommand(e), flowsCommand(e), guardCommand(e),
-		loadCommand(e), rollbackCommand(e), runCommand(e), statusCommand(e), versionCommand(e), withdrawCommand(e),
+		benchCommand(e), confirmCommand(e), demoCommand(e), disableCommand(e), doctorCommand(e), enableCommand(e), exitCodesCommand(e), flowsCommand(e), guardCommand(e),
+		loadCommand(e), planCommand(e), rollbackCommand(e), runCommand(e), statusCommand(e), versionCommand(e), withdrawCommand(e),
 	}
 }
 
