@@ -97,7 +97,7 @@ func (r *run) goesUp() bool {
 	case RouteInput, RouteForward:
 		return true
 	case RouteUnknown:
-		t, ok := r.pktType()
+		t, ok := r.addressed()
 		return ok && t != pktOther
 	case RouteBridge, RouteOutput, RouteIngress:
 	}
@@ -135,6 +135,7 @@ func (r *run) inet(in *Device) {
 		r.at(Input, pf, in, nil)
 	case RouteForward:
 		why := r.s.countDown()
+		r.prioritize()
 		if t, ok := r.pktType(); ok && t != pktHost {
 			why = "a packet that came as broadcast or multicast, or for another host, is not forwarded"
 		}
@@ -186,6 +187,25 @@ func (s *skb) countDown() string {
 		s.adjust(s.net+checksum, before, sumWords(h[ttlWord:ttlWord+2]))
 	}
 	return ""
+}
+
+// prioritize sets skb->priority of a forwarded IPv4 packet by its TOS (net/ipv4/ip_forward.c, rt_tos2priority; the
+// sysctl ip_forward_update_priority is on unless somebody turned it off).
+func (r *run) prioritize() {
+	if r.s.protocol != packet.EtherTypeIPv4 {
+		return
+	}
+	const bulk, interactiveBulk, interactive = 2, 4, 6 // TC_PRIO_*
+	switch r.s.data[r.s.net+1] >> 3 & 3 {
+	case 0:
+		r.p.Priority = 0
+	case 1:
+		r.p.Priority = bulk
+	case 2:
+		r.p.Priority = interactive
+	case 3:
+		r.p.Priority = interactiveBulk
+	}
 }
 
 // at asks the chains of a hook and reports whether the packet goes on.

@@ -187,7 +187,7 @@ func (b *builder) flowAdds(out *Flowtable, t *ruleset.Table, seen map[*ruleset.C
 			continue
 		}
 		if _, ok := seen[c]; !ok {
-			f := &flattener{reader: b.reader}
+			f := newFlattener(b.reader)
 			f.baseChain(t, c, space.Everything())
 			seen[c] = f.entries
 		}
@@ -199,13 +199,13 @@ func (b *builder) flowAdds(out *Flowtable, t *ruleset.Table, seen map[*ruleset.C
 				continue
 			}
 			done[e.rule] = true
-			out.Adds = append(out.Adds, b.flowAddRule(t, e, seen[c][:i]))
+			out.Adds = append(out.Adds, flowAddRule(e, seen[c][:i]))
 		}
 	}
 }
 
-func (b *builder) flowAddRule(t *ruleset.Table, e *entry, before []*entry) FlowAdd {
-	add := FlowAdd{Rule: *e.ref(), Text: text(t, e.rule), Covers: covers(e.space)}
+func flowAddRule(e *entry, before []*entry) FlowAdd {
+	add := FlowAdd{Rule: *e.ref(), Text: text(e.rule), Covers: covers(e.space)}
 	carried := e.space.Meet(space.Where(space.L4Proto(), protocolsOfFlows()))
 	if carried.Empty() {
 		add.Finding = Finding{Reason: reason.FlowProtocol}
@@ -216,11 +216,11 @@ func (b *builder) flowAddRule(t *ruleset.Table, e *entry, before []*entry) FlowA
 		}
 		if o.effect.ending != leaves && o.effect.ending != unknown && space.Covers(o.end, carried) {
 			add.Finding = Finding{Reason: reason.RuleNotReached, Rule: o.ref()}
-			add.Before = []Earlier{{*o.ref(), text(t, o.rule)}}
+			add.Before = []Earlier{{*o.ref(), text(o.rule)}}
 			return add
 		}
 		if len(add.Before) < mostEarlier {
-			add.Before = append(add.Before, Earlier{*o.ref(), text(t, o.rule)})
+			add.Before = append(add.Before, Earlier{*o.ref(), text(o.rule)})
 		}
 	}
 	return add

@@ -54,11 +54,18 @@ func (r *Rule) Tier() Tier {
 
 // String names the rule as nft(8) does: "netdev filter ingress handle 12".
 func (r Ref) String() string {
-	s := fmt.Sprintf("%s %s %s", r.Family, r.Table, r.Chain)
-	if r.Handle == 0 {
-		return s + " policy"
+	return fmt.Sprintf("%s %s %s %s", r.Family, r.Table, r.Chain, r.place())
+}
+
+// place is where the rule is in its chain.
+func (r Ref) place() string {
+	switch {
+	case r.Handle != 0:
+		return fmt.Sprintf("handle %d", r.Handle)
+	case r.Number != 0:
+		return fmt.Sprintf("rule %d", r.Number)
 	}
-	return fmt.Sprintf("%s handle %d", s, r.Handle)
+	return "policy"
 }
 
 // Sentence is the finding for people, with the code in front.
@@ -136,11 +143,11 @@ func (w *writer) chain(c *Chain) {
 	}
 	w.wrap("", head)
 	if c.Finding != nil {
-		w.wrap("  software  ", fmt.Sprintf("all %d rules: %s", len(c.Rules), c.Finding.Sentence()))
+		w.wrap("  software  ", fmt.Sprintf("%s: %s", allRules(len(c.Rules)), c.Finding.Sentence()))
 		return
 	}
 	for _, f := range c.Kernel {
-		w.wrap("  the kernel's `flags offload` would refuse the chain: ", f.short())
+		w.wrap("  ", "`flags offload` would refuse the chain: "+f.short())
 	}
 	for _, r := range c.Rules {
 		w.rule(r)
@@ -151,7 +158,7 @@ func (w *writer) chain(c *Chain) {
 }
 
 func (w *writer) rule(r *Rule) {
-	w.placements(fmt.Sprintf("%d: %s", r.Handle, r.Text), r.At)
+	w.placements(fmt.Sprintf("%s: %s", Ref{Handle: r.Handle, Number: r.Number}.place(), r.Text), r.At)
 	if r.Kernel != nil {
 		w.wrap(detail, "`flags offload` would refuse: "+r.Kernel.short())
 	}
@@ -166,7 +173,11 @@ func (w *writer) placements(what string, at []Placement) {
 		w.placement(detail, at[0])
 		return
 	}
-	w.wrap(fmt.Sprintf("  %-9s ", "differs"), what)
+	word := at[0].Tier.String()
+	if slices.ContainsFunc(at, func(p Placement) bool { return p.Tier != at[0].Tier }) {
+		word = "differs"
+	}
+	w.wrap(fmt.Sprintf("  %-9s ", word), what)
 	for _, p := range at {
 		w.wrap(detail, fmt.Sprintf("%s on %s", p.Tier, strings.Join(p.Devices, " ")))
 		w.placement(detail+"  ", p)
@@ -248,6 +259,16 @@ func (w *writer) flowAdd(a FlowAdd) {
 		if i > 0 {
 			prefix = strings.Repeat(" ", len(prefix))
 		}
-		w.wrap(prefix, fmt.Sprintf("%d: %s", e.Rule.Handle, e.Text))
+		w.wrap(prefix, fmt.Sprintf("%s: %s", e.Rule.place(), e.Text))
 	}
+}
+
+func allRules(n int) string {
+	switch n {
+	case 0:
+		return "no rules"
+	case 1:
+		return "1 rule"
+	}
+	return fmt.Sprintf("all %d rules", n)
 }

@@ -25,7 +25,7 @@ func TestRandomRulesetsCountWhatTheKernelCounts(t *testing.T) {
 	for n := uint64(0); l.frameSent < packets && !t.Failed(); n++ {
 		l.round(&random{rand.New(rand.NewPCG(seed, n)), l})
 	}
-	t.Logf("%d packets", l.frameSent)
+	t.Logf("%d packets; of %d rulesets nft listed less than the kernel does", l.frameSent, l.lost)
 }
 
 func seedOf(t *testing.T) uint64 {
@@ -60,6 +60,7 @@ func (l *lab) round(r *random) {
 	}
 	l.t.Logf("differs: %s", d[0])
 	l.patience = 50 * time.Millisecond
+	defer func() { l.patience = patience }()
 	f, ok := l.guilty(text, fs)
 	if !ok {
 		l.t.Errorf("counters differed once and not again: %v\n%s", d, text)
@@ -67,7 +68,37 @@ func (l *lab) round(r *random) {
 	}
 	text = l.shrink(text, f)
 	d, err = l.check(text, []frame{f})
+	if why := l.unlisted(text, f); why != "" {
+		l.lost++
+		l.t.Logf("nft does not list the rules that are in the kernel: %s\n%s", why, l.describe(text, f, d))
+		return
+	}
 	l.t.Errorf("%v%s", err, l.describe(text, f, d))
+}
+
+// unlisted says whether a difference is nft's: its listing, which is all that eval knows, may say less than the rules
+// in the kernel do. Then the listing, loaded again, agrees with eval, or cannot be loaded at all.
+func (l *lab) unlisted(text string, f frame) string {
+	again, err := l.relist(text)
+	if err != nil {
+		return ""
+	}
+	d, err := l.check(again, []frame{f})
+	switch {
+	case err != nil:
+		return err.Error()
+	case len(d) == 0:
+		return "its listing, loaded again, counts what eval counts"
+	}
+	return ""
+}
+
+// relist loads a ruleset and returns nft's listing of it.
+func (l *lab) relist(text string) (string, error) {
+	if _, err := l.load(text); err != nil {
+		return "", err
+	}
+	return l.ns.Try("nft", "list", "ruleset")
 }
 
 // accepted leaves out the rules that nft refuses.
@@ -130,7 +161,7 @@ func (l *lab) shrink(text string, f frame) string {
 		}
 	}
 	try(`(?m)^table [^}]*\n(\t[^}]*\n\t}\n)*}\n`)
-	try(`(?m)^\t\t[^;{}]*(\{[^}]*\})?[^;{}]*(\{[^}]*\})?.*counter.*\n`)
+	try(`(?m)^\t\t[^\n]*counter[^\n]*\n`)
 	try(`(?m)^\t(set|map|chain) [^}]*(\}\n)?[^}]*\}\n`)
 	return text
 }

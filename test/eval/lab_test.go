@@ -33,8 +33,12 @@ type lab struct {
 	r1        eval.Device
 	c0, q0    *testkit.Port
 	frameSent int
+	lost      int           // rulesets that nft does not list as they are
 	patience  time.Duration // until counters that differ are believed
 }
+
+// patience is for a machine under load.
+const patience = 2 * time.Second
 
 func newLab(t *testing.T) *lab {
 	r := testkit.NewRouter(t, testkit.RouterOptions{RawEnds: true})
@@ -56,7 +60,7 @@ func newLab(t *testing.T) *lab {
 	}
 	l := &lab{
 		t: t, ns: r.Router, devices: map[string]uint32{},
-		patience: 2 * time.Second,
+		patience: patience,
 		local:    [2]netip.Addr{r.R0.Addr(false), r.R0.Addr(true)},
 		remote:   [2]netip.Addr{r.S0.Addr(false), r.S0.Addr(true)},
 		c0:       testkit.OpenPort(t, r.C0, testkit.PortOptions{QdiscBypass: true}),
@@ -156,7 +160,7 @@ func addDevices(rs *ruleset.Ruleset, text string) {
 		case len(f) > 1 && f[0] == "chain":
 			chain = f[1]
 		case len(f) > 6 && f[4] == "device":
-			rs.Table(ruleset.Netdev, table).Chain(chain).Base.Devices = []string{f[5]}
+			rs.Table(ruleset.Netdev, table).Chain(chain).Base.Devices = []string{strings.Trim(f[5], `"`)}
 		}
 	}
 }

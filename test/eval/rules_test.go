@@ -53,7 +53,8 @@ func probes() string {
 	for _, d := range []string{"r0", "p0", "br0"} {
 		fmt.Fprintf(&b, "\tchain %s {\n\t\ttype filter hook ingress device %s priority 1000;\n\t\tcounter\n\t}\n", d, d)
 	}
-	b.WriteString("}\ntable inet probe {\n")
+	// What the router says itself is not to be counted.
+	b.WriteString("}\ntable inet probe {\n\tchain quiet {\n\t\ttype filter hook output priority -400; policy drop;\n\t}\n")
 	for _, h := range []string{"prerouting", "input", "forward", "postrouting"} {
 		fmt.Fprintf(&b, "\tchain %s {\n\t\ttype filter hook %s priority 1000;\n\t\tcounter\n\t}\n", h, h)
 	}
@@ -238,7 +239,7 @@ func (r *random) matchNetwork(_ string, p profile) string {
 			"ip6 saddr "+pick(r, "2001:db8:ffff::1", "2001:db8:ffff::/122", "2001:db8:ffff::2-2001:db8:ffff::40", "!= 2001:db8:ffff::7",
 				"{ 2001:db8:ffff::1, 2001:db8:ffff::40/126 }"),
 			"ip6 daddr "+pick(r, "2001:db8:eeee::9", "2001:db8:2::/48", "!= 2001:db8:eeee::/64"),
-			"ip6 nexthdr "+pick(r, "!= udp", "{ tcp, ipv6-icmp }", "hopopt", "ipv6-frag"),
+			"ip6 nexthdr "+pick(r, "!= udp", "{ tcp, ipv6-icmp }", "> 5"),
 			"ip6 dscp "+pick(r, "cs1", "af21", "!= cs0", "{ cs1, ef }", "0-20"),
 			"ip6 ecn "+pick(r, "ce", "not-ect", "!= ect0"),
 			"ip6 hoplimit "+pick(r, "1", "64", "> 64", "1-63"),

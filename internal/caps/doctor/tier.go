@@ -13,15 +13,31 @@ import (
 // tiers says what each tier would do on a device.
 func (in Input) tiers(d caps.Device) Device {
 	out := Device{Name: d.Name}
-	if p, ok := caps.ProfileOf(d); ok {
+	if p, ok := in.profile(d); ok {
 		out.Profile = p.Name
 	}
 	xdp, tc := in.fast(d)
 	out.Tiers = []Tier{
-		in.hardwareRules(d), in.hardwareFlows(d), xdp, tc, in.flowtable(d),
+		in.asked(d, in.hardwareRules(d), ProbeRule), in.asked(d, in.hardwareFlows(d), ProbeFlowtable), xdp, tc, in.flowtable(d),
 		{Name: SlowPath, Can: caps.SupportYes, Why: "every packet that no other tier takes"},
 	}
 	return out
+}
+
+// asked puts the driver's own answer in the place of what is known about it.
+func (in Input) asked(d caps.Device, t Tier, what string) Tier {
+	for _, p := range in.Probes {
+		if p.Device != d.Name || p.What != what || p.Taken == caps.Unknown {
+			continue
+		}
+		if p.Taken == caps.No {
+			return Tier{Name: t.Name, Can: caps.SupportNo, Code: t.Code, Why: "the driver refused: " + p.Words}
+		}
+		if t.Can != caps.SupportPartly {
+			return Tier{Name: t.Name, Can: caps.SupportYes, Why: "the driver took one"}
+		}
+	}
+	return t
 }
 
 // no makes the answer of a tier out of a reason's code.
@@ -32,8 +48,10 @@ func no(t TierName, r reason.Reason, why, next string) Tier {
 
 func (in Input) hardwareRules(d caps.Device) Tier {
 	const t = HardwareRules
-	p, ok := caps.ProfileOf(d)
+	p, ok := in.profile(d)
 	switch {
+	case len(d.Lower) > 0:
+		return below(t, d)
 	case !ok && d.Kind != "":
 		return no(t, reason.NoNdoSetupTC, fmt.Sprintf("%s devices have no hardware", d.Kind), "")
 	case !ok:
@@ -52,12 +70,14 @@ func (in Input) hardwareRules(d caps.Device) Tier {
 
 func (in Input) hardwareFlows(d caps.Device) Tier {
 	const t = HardwareFlows
-	p, ok := caps.ProfileOf(d)
+	p, ok := in.profile(d)
 	takes := p.Flowtable
 	if slices.Contains(p.Conditions, caps.ToConduit) {
 		takes = in.conduit(d)
 	}
 	switch {
+	case len(d.Lower) > 0:
+		return below(t, d)
 	case !ok && d.Kind != "":
 		return no(t, reason.DeviceNoFT, fmt.Sprintf("%s devices have no hardware", d.Kind), "")
 	case !ok:
@@ -72,6 +92,11 @@ func (in Input) hardwareFlows(d caps.Device) Tier {
 		return Tier{Name: t, Can: unknown, Code: reason.DeviceNoProfile.Info().Code, Why: "the conduit of the switch decides", Next: in.probe(d)}
 	}
 	return Tier{Name: t, Can: caps.SupportYes, Why: cmp.Or(limits(p), "`flags offload` of a flowtable"), Next: in.probe(d)}
+}
+
+// below is the answer for hardware of a device that stands on others.
+func below(t TierName, d caps.Device) Tier {
+	return no(t, reason.DeviceIsUpper, "hardware is below: see "+strings.Join(d.Lower, ", "), "")
 }
 
 // limits names what the hardware does not take of flows.
@@ -93,7 +118,7 @@ func (in Input) conduit(d caps.Device) caps.Answer {
 	if !ok {
 		return caps.Unknown
 	}
-	p, ok := caps.ProfileOf(below)
+	p, ok := in.profile(below)
 	if !ok {
 		return caps.Unknown
 	}
@@ -117,24 +142,30 @@ func (in Input) probe(d caps.Device) string {
 
 // fast are the tiers of the flow fast path.
 func (in Input) fast(d caps.Device) (xdp, tc Tier) {
-	xdp, tc = Tier{Name: XDP, Can: unknown}, Tier{Name: TC, Can: unknown}
+	if lacks := floor(in.Machine.Kernel); len(lacks) > 0 {
+		return no(XDP, lacks[0], "", ""), no(TC, lacks[0], "", "")
+	}
 	f, ok := in.Fast[d.Name]
 	if !ok {
-		return xdp, tc
+		return Tier{Name: XDP, Can: unknown}, Tier{Name: TC, Can: unknown}
 	}
-	no := Tier{Can: caps.SupportNo, Code: f.Code, Why: f.Text, Next: f.Advice}
+	refused := Tier{Can: caps.SupportNo, Code: f.Code, Why: f.Text, Next: f.Advice}
 	on := ""
 	if len(f.On) > 0 {
 		on = "looked up on " + strings.Join(f.On, ", ")
 	}
 	switch f.Hook {
 	case "xdp":
-		xdp = Tier{Can: caps.SupportYes, Why: cmp.Or(on, "flows leave by it as XDP redirects where the other device takes them")}
+		leave := "and takes redirects of others"
+		if f.Target != "" {
+			leave = "and what leaves by it goes by tc: " + f.Target
+		}
+		xdp = Tier{Can: caps.SupportYes, Why: cmp.Or(on, "looks its packets up") + ", " + leave}
 		tc = Tier{Can: caps.SupportYes, Why: "for what XDP cannot carry"}
 	case "tc":
-		xdp, tc = no, Tier{Can: caps.SupportYes, Why: on}
+		xdp, tc = refused, Tier{Can: caps.SupportYes, Why: on}
 	default:
-		xdp, tc = no, no
+		xdp, tc = refused, refused
 		tc.Next = ""
 	}
 	xdp.Name, tc.Name = XDP, TC
