@@ -134,8 +134,18 @@ func (r *random) rule(family string, base bool) string {
 		}
 	}
 	var parts []string
+	used := map[string]bool{}
+	match := func() string {
+		for {
+			m := r.match(family, p)
+			if k := subject(m); !used[k] {
+				used[k] = true
+				return m
+			}
+		}
+	}
 	for range r.IntN(4) {
-		parts = append(parts, r.match(family, p))
+		parts = append(parts, match())
 	}
 	if r.often(20) {
 		parts = append(parts, r.change(family, p))
@@ -143,7 +153,7 @@ func (r *random) rule(family string, base bool) string {
 	parts = append(parts, "counter")
 	switch r.IntN(12) {
 	case 0:
-		parts = append(parts, r.match(family, p), "counter", pick(r, "accept", "return", "continue"))
+		parts = append(parts, match(), "counter", pick(r, "accept", "return", "continue"))
 	case 1:
 		parts = append(parts, pick(r, "drop", "accept", "return"))
 	case 2, 3:
@@ -158,6 +168,21 @@ func (r *random) rule(family string, base bool) string {
 		}
 	}
 	return strings.Join(parts, " ")
+}
+
+// subject is what a match is about. nft lists two comparisons of one field as a range, and loses conditions of the link
+// header where there are several: rules have one of each.
+func subject(m string) string {
+	f := strings.Fields(m)
+	switch {
+	case f[0] == "ether" || f[0] == "vlan":
+		return "link"
+	case f[0] == "th", f[0] == "tcp" && f[1] != "option", f[0] == "udp", strings.HasPrefix(f[0], "@th"), strings.HasPrefix(f[0], "ip") && f[1] == "saddr":
+		return "transport"
+	case strings.HasPrefix(f[0], "@"):
+		return "raw"
+	}
+	return f[0] + f[1]
 }
 
 func (r *random) arpRule() string {
