@@ -58,6 +58,17 @@ func read(t *testing.T, ns *testkit.NS) *ruleset.Ruleset {
 	return r
 }
 
+// withoutLines drops the lines that end in something.
+func withoutLines(text, end string) string {
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.HasSuffix(strings.TrimSpace(line), end) {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
 // list returns the ruleset of a namespace as nft lists it in JSON.
 func list(t *testing.T, ns *testkit.NS) []byte {
 	t.Helper()
@@ -109,15 +120,14 @@ func settle(v any) {
 	}
 }
 
-// opaques are the parts of a ruleset that were not understood, of those that nft 1.0.6 has JSON for: updates of maps it
-// prints as text.
+// opaques are the parts of a ruleset that were not understood.
 func opaques(r *ruleset.Ruleset) []string {
 	var out []string
 	for _, t := range r.Tables {
 		for _, c := range t.Chains {
 			for _, u := range c.Rules {
 				for _, s := range u.Stmts {
-					if o, ok := s.(ruleset.Opaque); ok && !bytes.HasPrefix(o.Raw, []byte(`"`)) {
+					if o, ok := s.(ruleset.Opaque); ok {
 						out = append(out, string(o.Raw))
 					}
 				}
@@ -160,13 +170,14 @@ func TestTextLoadsAsTheSame(t *testing.T) {
 	}
 }
 
-// TestJSONLoadsAsTheSame is the same with JSON in place of text.
+// TestJSONLoadsAsTheSame is the same with JSON in place of text. Lines that end in "# no json" are left out: nft 1.0.6
+// does not read its own JSON for them (see Encode).
 func TestJSONLoadsAsTheSame(t *testing.T) {
 	testkit.Need(t, testkit.Netns, testkit.NFT)
 	for name, text := range corpus(t) {
 		t.Run(name, func(t *testing.T) {
 			ns := scratch(t, "a")
-			ns.NFTables(text)
+			ns.NFTables(withoutLines(text, "# no json"))
 			doc, r := list(t, ns), read(t, ns)
 			if diff := cmp.Diff(r, decode(t, string(ruleset.Encode(r, ruleset.EncodeOptions{})))); diff != "" {
 				t.Errorf("encoded: %s", diff)
