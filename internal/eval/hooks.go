@@ -218,10 +218,20 @@ func (r *run) at(h Hook, pf int, in, out *Device) bool {
 		if pf == pfIPv4 || pf == pfIPv6 {
 			r.tracked = r.tracked || h != Prerouting && h != Output || effective(c) >= priorityConntrack
 		}
-		if c.chain.Base.Type == "nat" && !r.asksNAT() {
-			continue
+		if c.chain.Base.Type == "nat" {
+			if r.ct == nil && !r.untracked && !r.translated && len(c.rules) > 0 {
+				r.place = Place{}
+				r.missing(FactConntrack, "ct state")
+				r.res.Outcome, r.res.Why = Unknown, "only the first packet of a connection comes to nat chains: is it the first?"
+				return false
+			}
+			if !r.asksNAT() {
+				continue
+			}
 		}
+		before := len(r.res.Steps)
 		res := r.walk(r.e.rules.Table(c.chain.Family, c.chain.Table), c)
+		res.Steps = len(r.res.Steps) - before
 		r.res.Chains = append(r.res.Chains, res)
 		if res.Outcome != Accepted {
 			r.res.Outcome = res.Outcome
@@ -241,7 +251,7 @@ func (r *run) asksNAT() bool {
 	if r.translated || r.untracked {
 		return false
 	}
-	return r.ct == nil || r.ct.State&(StateNew|StateRelated) != 0
+	return r.ct != nil && r.ct.State&(StateNew|StateRelated) != 0
 }
 
 // chainsAt are the base chains of a hook, in the order the kernel asks them. Chains of one priority are asked from the

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/nft-offload/nft-offload/internal/eval"
 )
 
 // TestKeptCasesCountWhatTheKernelCounts repeats the cases that once failed, kept in internal/eval/testdata; EVAL_CASES
@@ -48,17 +50,34 @@ func TestKeptCasesCountWhatTheKernelCounts(t *testing.T) {
 	}
 }
 
-// frames reads lines of "routed HEX" or "bridged HEX".
+// frames reads lines of "routed HEX" or "bridged HEX". Between them "ct:KEY=VALUE,..." may say what connection tracking
+// knows, and "forward" or "input" where the packet is going after a translation.
 func frames(t *testing.T, text string) []frame {
 	t.Helper()
 	var fs []frame
 	for line := range strings.Lines(text) {
-		way, digits, _ := strings.Cut(strings.TrimSpace(line), " ")
-		data, err := hex.DecodeString(digits)
+		words := strings.Fields(line)
+		data, err := hex.DecodeString(words[len(words)-1])
 		if err != nil {
 			t.Fatal(err)
 		}
-		fs = append(fs, frame{data, way == "bridged"})
+		f := frame{data: data, bridge: words[0] == "bridged"}
+		for _, w := range words[1 : len(words)-1] {
+			ct, ok := strings.CutPrefix(w, "ct:")
+			switch {
+			case w == "forward":
+				f.route = eval.RouteForward
+			case w == "input":
+				f.route = eval.RouteInput
+			case !ok:
+				t.Fatalf("%q is not known", w)
+			default:
+				if f.ct, err = eval.ParseConntrack(ct); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		fs = append(fs, f)
 	}
 	return fs
 }
