@@ -136,6 +136,9 @@ func (c *compiler) literal(s string, d dtype) (interval, error) {
 			return single(append(make([]byte, d.bytes()-len(b)), b...)), nil
 		}
 	}
+	if d.name == "integer" {
+		return address(s, d) // of a field that nft did not put a name to
+	}
 	return interval{}, fmt.Errorf("read %q as %s: %w", s, d.name, errNotConstant)
 }
 

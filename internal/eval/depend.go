@@ -62,7 +62,7 @@ func (c *compiler) needICMP(proto, network string) {
 }
 
 // needNetwork asks for a network protocol: by the field of the link header that the rule has got to, or else by what
-// the kernel knows. In the bridge family nft asks the kernel about ip and ip6, and the frame (inFrame) about others.
+// the kernel knows. In the bridge family nft asks the kernel for fields of ip and ip6, and the frame (inFrame) for all else.
 func (c *compiler) needNetwork(proto string, inFrame bool) {
 	if c.network == proto {
 		return
@@ -209,7 +209,7 @@ func (f field) load() load {
 	first, last := f.offset/8, (f.offset+f.typ.bits+7)/8
 	below := last*8 - f.offset - f.typ.bits // bits of the last byte that are not the field's
 	return func(r *run) ([]byte, status) {
-		at, ok := r.s.base(f.base)
+		at, ok := r.s.fastBase(f.base, last-first)
 		if !ok {
 			return nil, broke
 		}

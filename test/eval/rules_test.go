@@ -53,7 +53,8 @@ func probes() string {
 	for _, d := range []string{"r0", "p0", "br0"} {
 		fmt.Fprintf(&b, "\tchain %s {\n\t\ttype filter hook ingress device %s priority 1000;\n\t\tcounter\n\t}\n", d, d)
 	}
-	b.WriteString("}\ntable inet probe {\n")
+	// What the router says itself is not to be counted.
+	b.WriteString("}\ntable inet probe {\n\tchain quiet {\n\t\ttype filter hook output priority -400; policy drop;\n\t}\n")
 	for _, h := range []string{"prerouting", "input", "forward", "postrouting"} {
 		fmt.Fprintf(&b, "\tchain %s {\n\t\ttype filter hook %s priority 1000;\n\t\tcounter\n\t}\n", h, h)
 	}
@@ -105,7 +106,7 @@ func (r *random) sets() string {
 		type inet_service : verdict
 		elements = { %d : return, 9998 : accept }
 	}
-	map mark {
+	map marks {
 		type ipv4_addr : mark
 		elements = { %s : 0x%x, 192.0.2.9 : 7 }
 	}
@@ -133,8 +134,18 @@ func (r *random) rule(family string, base bool) string {
 		}
 	}
 	var parts []string
+	used := map[string]bool{}
+	match := func() string {
+		for {
+			m := r.match(family, p)
+			if k := subject(m); !used[k] {
+				used[k] = true
+				return m
+			}
+		}
+	}
 	for range r.IntN(4) {
-		parts = append(parts, r.match(family, p))
+		parts = append(parts, match())
 	}
 	if r.often(20) {
 		parts = append(parts, r.change(family, p))
@@ -142,7 +153,7 @@ func (r *random) rule(family string, base bool) string {
 	parts = append(parts, "counter")
 	switch r.IntN(12) {
 	case 0:
-		parts = append(parts, r.match(family, p), "counter", pick(r, "accept", "return", "continue"))
+		parts = append(parts, match(), "counter", pick(r, "accept", "return", "continue"))
 	case 1:
 		parts = append(parts, pick(r, "drop", "accept", "return"))
 	case 2, 3:
@@ -157,6 +168,21 @@ func (r *random) rule(family string, base bool) string {
 		}
 	}
 	return strings.Join(parts, " ")
+}
+
+// subject is what a match is about. nft lists two comparisons of one field as a range, and loses conditions of the link
+// header where there are several: rules have one of each.
+func subject(m string) string {
+	f := strings.Fields(m)
+	switch {
+	case f[0] == "ether" || f[0] == "vlan":
+		return "link"
+	case f[0] == "th", f[0] == "tcp" && f[1] != "option", f[0] == "udp", strings.HasPrefix(f[0], "@th"), strings.HasPrefix(f[0], "ip") && f[1] == "saddr":
+		return "transport"
+	case strings.HasPrefix(f[0], "@"):
+		return "raw"
+	}
+	return f[0] + f[1]
 }
 
 func (r *random) arpRule() string {
@@ -238,7 +264,7 @@ func (r *random) matchNetwork(_ string, p profile) string {
 			"ip6 saddr "+pick(r, "2001:db8:ffff::1", "2001:db8:ffff::/122", "2001:db8:ffff::2-2001:db8:ffff::40", "!= 2001:db8:ffff::7",
 				"{ 2001:db8:ffff::1, 2001:db8:ffff::40/126 }"),
 			"ip6 daddr "+pick(r, "2001:db8:eeee::9", "2001:db8:2::/48", "!= 2001:db8:eeee::/64"),
-			"ip6 nexthdr "+pick(r, "!= udp", "{ tcp, icmpv6 }", "0", "44"),
+			"ip6 nexthdr "+pick(r, "!= udp", "{ tcp, ipv6-icmp }", "> 5"),
 			"ip6 dscp "+pick(r, "cs1", "af21", "!= cs0", "{ cs1, ef }", "0-20"),
 			"ip6 ecn "+pick(r, "ce", "not-ect", "!= ect0"),
 			"ip6 hoplimit "+pick(r, "1", "64", "> 64", "1-63"),
@@ -305,7 +331,7 @@ func (r *random) change(family string, p profile) string {
 	switch p.family {
 	case "ip":
 		all = append(all, "ip dscp set "+pick(r, "cs1", "cs0", "ef"), "ip ttl set "+pick(r, "64", "9"), "ip ecn set "+pick(r, "ce", "not-ect"),
-			"ip id set 7", "meta mark set ip saddr map @mark", "meta mark set ip saddr map { 203.0.113.0/29 : 3, 203.0.113.200 : 1 }",
+			"ip id set 7", "meta mark set ip saddr map @marks", "meta mark set ip saddr map { 203.0.113.0/29 : 3, 203.0.113.200 : 1 }",
 			"meta mark set ip dscp", "ip saddr set 203.0.113.7")
 	case "ip6":
 		all = append(all, "ip6 dscp set "+pick(r, "cs1", "cs0", "ef"), "ip6 hoplimit set 64", "ip6 flowlabel set 5", "ip6 ecn set ce",

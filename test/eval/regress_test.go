@@ -1,0 +1,83 @@
+package eval_test
+
+import (
+	"encoding/hex"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/nft-offload/nft-offload/internal/eval"
+)
+
+// TestKeptCasesCountWhatTheKernelCounts repeats the cases that once failed, kept in internal/eval/testdata; EVAL_CASES
+// names other files.
+func TestKeptCasesCountWhatTheKernelCounts(t *testing.T) {
+	files, err := filepath.Glob(env("EVAL_CASES", "../../internal/eval/testdata/*.txtar"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	l := newLab(t)
+	l.patience = time.Second
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			a, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, fs := "", []frame(nil)
+			for _, f := range a.Files {
+				switch f.Name {
+				case "ruleset.nft":
+					text = string(f.Data)
+				case "frames":
+					fs = frames(t, string(f.Data))
+				}
+			}
+			d, err := l.check(text, fs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, x := range d {
+				t.Error(x)
+			}
+			if len(d) > 0 {
+				t.Log(l.describe(text, fs[0], d))
+			}
+		})
+	}
+}
+
+// frames reads lines of "routed HEX" or "bridged HEX". Between them "ct:KEY=VALUE,..." may say what connection tracking
+// knows, and "forward" or "input" where the packet is going after a translation.
+func frames(t *testing.T, text string) []frame {
+	t.Helper()
+	var fs []frame
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		data, err := hex.DecodeString(words[len(words)-1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := frame{data: data, bridge: words[0] == "bridged"}
+		for _, w := range words[1 : len(words)-1] {
+			ct, ok := strings.CutPrefix(w, "ct:")
+			switch {
+			case w == "forward":
+				f.route = eval.RouteForward
+			case w == "input":
+				f.route = eval.RouteInput
+			case !ok:
+				t.Fatalf("%q is not known", w)
+			default:
+				if f.ct, err = eval.ParseConntrack(ct); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		fs = append(fs, f)
+	}
+	return fs
+}
