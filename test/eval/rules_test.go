@@ -289,8 +289,10 @@ func (r *random) matchTransport(_ string, p profile) string {
 	}
 	switch p.l4 {
 	case "tcp", "udp":
-		all := []string{ports("dport"), ports("dport"), ports("sport"), p.l4 + " checksum != 0",
-			"th dport " + pick(r, "53", "{ 22, 80 }"), p.l4 + " sport . " + p.l4 + " dport { 1000-1005 . 0-1000, 53 . 53 }"}
+		all := []string{
+			ports("dport"), ports("dport"), ports("sport"), p.l4 + " checksum != 0",
+			"th dport " + pick(r, "53", "{ 22, 80 }"), p.l4 + " sport . " + p.l4 + " dport { 1000-1005 . 0-1000, 53 . 53 }",
+		}
 		if p.family == "ip" {
 			all = append(all, "ip saddr . "+p.l4+" dport @both", "ip saddr . "+p.l4+" dport { 203.0.113.1 . 80, 203.0.113.7 . 22-443 }",
 				p.l4+" dport . ip daddr { 80 . 192.0.2.9, 443 . 198.51.100.2 }")
