@@ -42,10 +42,10 @@ PACKET is a description in nft's names: fields and values, one after the other.
 What it does not say is as usual: a TCP SYN where no protocol is named, right
 checksums, TTL 64. --hex takes a whole Ethernet frame, --pcap a capture.
 
---dev is where the packet comes in; with --out it is forwarded, with --local it is
-for this host, with neither the trace ends after prerouting. --out without --dev
-is a packet that this host sends. Connection tracking is not asked: --ct says
-what it knows (state, status, direction, mark, label, zone, helper).
+--dev is where the packet comes in; with --out it is forwarded, with --local it
+is for this host, with neither the trace ends after prerouting. --out without
+--dev is a packet that this host sends. Connection tracking is not asked: --ct
+says what it knows (state, status, direction, mark, label, zone, helper).
 
 Where a rule needs what nobody has said, or depends on packets before (limit,
 quota), trace says so and shows both ways.`,

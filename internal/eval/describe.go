@@ -57,7 +57,8 @@ func (c *compiler) describe(r *run, x pair) error {
 		e = l
 	}
 	v, err := c.constant(e, fd.typ)
-	if err != nil || toUintWide(v.lo, fd.typ.bits) {
+	n, isNumber := number(x.value)
+	if err != nil || wide(v.lo, fd.typ.bits) || isNumber && fd.typ.bits < 64 && n>>fd.typ.bits != 0 {
 		return fmt.Errorf("%s: %q is not a value of it", x, x.value)
 	}
 	if x.proto == "meta" {
@@ -70,8 +71,8 @@ func (c *compiler) describe(r *run, x pair) error {
 	return nil
 }
 
-// toUintWide reports whether a value has bits above those of its field.
-func toUintWide(v []byte, bits int) bool {
+// wide reports whether a value has bits above those of its field.
+func wide(v []byte, bits int) bool {
 	return slices.Compare(cutBits(slices.Clone(v), bits), v) != 0
 }
 

@@ -79,6 +79,10 @@ func (r *run) journey() {
 // bridge takes the packet through the hooks of the bridge family and reports whether it goes up to the host.
 func (r *run) bridge() bool {
 	r.bridged = true
+	if mac := r.p.In.Bridge.MAC; mac != nil && !r.s.bare && packet.MAC(r.s.data) == *mac {
+		host := uint8(pktHost) // whatever a rule of the port has set (net/bridge/br_input.c, br_handle_frame)
+		r.p.Type = &host
+	}
 	if !r.at(Prerouting, pfBridge, r.p.In, nil) {
 		return false
 	}
