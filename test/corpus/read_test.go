@@ -31,7 +31,7 @@ func TestTextReadInAScratchNamespaceIsTheRuleset(t *testing.T) {
 			t.Fatal(err)
 		}
 		walk(reflect.ValueOf(r), func(v reflect.Value) {
-			if x, ok := v.Interface().(ruleset.Opaque); ok {
+			if x, ok := reflect.TypeAssert[ruleset.Opaque](v); ok {
 				t.Errorf("opaque %s", x.Raw)
 			}
 		})

@@ -53,8 +53,8 @@ func walk(v reflect.Value, visit func(reflect.Value)) {
 		}
 	case reflect.Struct:
 		visit(v)
-		for i := range v.NumField() {
-			walk(v.Field(i), visit)
+		for _, f := range v.Fields() {
+			walk(f, visit)
 		}
 	case reflect.Slice, reflect.Array:
 		for i := range v.Len() {
@@ -64,6 +64,7 @@ func walk(v reflect.Value, visit func(reflect.Value)) {
 		for _, k := range v.MapKeys() {
 			walk(v.MapIndex(k), visit)
 		}
+	default:
 	}
 }
 
