@@ -3,14 +3,10 @@ package reason
 // Why no rule of a chain is offloaded by the kernel (`flags offload`), or none at all.
 const (
 	ChainNotNetdev Reason = firstChain + iota
-	ChainNotBase
 	ChainNotIngress
 	ChainPriorityRange
 	ChainNoDevice
 	ChainPolicyDrop
-	ChainFlagsFixed
-	ChainDeviceAdded
-	ChainDeviceDeleted
 	ChainDeviceRefused
 	ChainNotHooked
 	TableDormant
@@ -25,11 +21,6 @@ func chainInfo(r Reason) Info {
 		return Info{
 			"chain-not-netdev", "the kernel offloads chains of family netdev only",
 			"`table netdev T { chain C { type filter hook ingress device DEV priority 1; } }`", offload + "nft_flow_rule_offload_commit", "",
-		}
-	case ChainNotBase:
-		return Info{
-			"chain-not-base", "`flags offload` belongs to a base chain; packets come to this one by jump only",
-			"set the flag on the base chain", "net/netfilter/nf_tables_api.c nf_tables_addchain", "",
 		}
 	case ChainNotIngress:
 		return Info{
@@ -50,21 +41,6 @@ func chainInfo(r Reason) Info {
 		return Info{
 			"chain-policy-drop", "the kernel does not offload a chain with policy drop",
 			"`policy accept;` and a last rule `drop`", offload + "nft_flow_offload_chain", "",
-		}
-	case ChainFlagsFixed:
-		return Info{
-			"chain-flags-fixed", "the kernel does not change the flags of a chain that exists",
-			"delete the chain and add it anew in one transaction (`nft-offload load FILE`)", "net/netfilter/nf_tables_api.c nf_tables_updchain", "",
-		}
-	case ChainDeviceAdded:
-		return Info{
-			"chain-device-added", "a device added to a chain that exists gets its rules in software only",
-			"delete the chain and add it anew with all devices", offload + "nft_flow_rule_offload_commit", "to 7.1.5",
-		}
-	case ChainDeviceDeleted:
-		return Info{
-			"chain-device-deleted", "the kernel takes no single device out of an offloaded chain",
-			"delete the chain and add it anew without the device", "net/netfilter/nf_tables_api.c nf_tables_delchain", "",
 		}
 	case ChainDeviceRefused:
 		return Info{
