@@ -1,0 +1,96 @@
+package why
+
+import "fmt"
+
+// kind rules out connections that no fast path takes, whatever they do.
+func (m Machine) kind(f Flow) (verdict, bool) {
+	c := f.Conn
+	v := verdict{stage: Refused}
+	switch {
+	case c.Orig.Proto != 6 && c.Orig.Proto != 17:
+		v.stage, v.reason = State, codeNotTCPUDP
+		v.sentence = fmt.Sprintf("it is %s, and only TCP and UDP are carried", protoName(c.Orig.Proto))
+	case c.Helper != "":
+		v.reason = codeHelper
+		v.sentence = fmt.Sprintf("the conntrack helper %s watches it, which has to see every packet", c.Helper)
+		v.advice = advise("where the helper is not needed for this flow, take the flow out of the rule with `ct helper set`")
+	case c.Zone != 0:
+		v.reason = codeZone
+		v.sentence = fmt.Sprintf("it is in conntrack zone %d, where the same addresses and ports may mean another flow", c.Zone)
+		v.advice = advise("take it out of the rule with `ct zone set`")
+	case c.Bits.SeqAdjust:
+		v.reason = codeState
+		v.sentence = "conntrack adjusts its sequence numbers (synproxy, or a helper changed its payload)"
+	case c.Bits.NATClash:
+		v.reason = codeState
+		v.sentence = "two connections got the same translation when their first packets met, and the kernel shares the entry"
+	case c.Bits.Dying:
+		v.stage, v.reason = State, codeState
+		v.sentence = "conntrack is just removing the connection"
+	default:
+		return verdict{}, false
+	}
+	return v, true
+}
+
+// state rules out connections that have not come far enough, or have ended.
+func (m Machine) state(f Flow) (verdict, bool) {
+	c := f.Conn
+	v := verdict{stage: State}
+	switch {
+	case !c.Bits.Confirmed:
+		v.reason, v.sentence = codeState, "its first packet has not left the machine"
+	case c.Orig.Proto == 17 && !c.Bits.SeenReply:
+		v.reason, v.sentence = codeNoReply, "only one side has sent so far, and a UDP flow is carried once both have"
+		v.advice = advise(unanswered(f)...)
+	case c.Orig.Proto == 17:
+		return verdict{}, false
+	case c.State == "SYN_SENT" || c.State == "SYN_SENT2" || c.State == "SYN_RECV":
+		v.reason, v.sentence = codeTCPState, fmt.Sprintf("the connection is not established: conntrack says %s", c.State)
+		v.advice = advise(unanswered(f)...)
+	case c.State != "" && c.State != "ESTABLISHED":
+		v.reason, v.sentence = codeTCPState, fmt.Sprintf("the connection is closing or closed: conntrack says %s", c.State)
+	case !c.Bits.Assured:
+		v.reason, v.sentence = codeTCPState, "conntrack has not seen data acknowledged in both directions yet (the status bit assured is not set)"
+		v.advice = advise(unanswered(f)...)
+	default:
+		return verdict{}, false
+	}
+	return v, true
+}
+
+// unanswered is what to look at where one side is never heard.
+func unanswered(f Flow) []string {
+	if f.Conn.Bits.SeenReply {
+		return []string{"if it stays so, some packets take another way: conntrack has to see both directions (asymmetric routing)"}
+	}
+	where := "this machine"
+	if f.Out != "" {
+		where = f.Out
+	}
+	return []string{fmt.Sprintf("if there are answers, they do not come through %s: conntrack has to see both directions (asymmetric routing; `tcpdump -ni any host %s`)", where, f.Conn.Reply.Src.Addr())}
+}
+
+// handedOver looks for the sign that a `flow add` rule has taken the flow.
+func (m Machine) handedOver(f Flow) (verdict, bool) {
+	if _, ok := m.taken(*f.Conn); ok {
+		return verdict{}, false
+	}
+	v := verdict{stage: NotHandedOver, reason: codeNotAdded}
+	if m.First != nil {
+		if d, ok := m.First(f); ok {
+			v.sentence = fmt.Sprintf("rule %s (`%s`) decides on its packets before any `flow add` rule sees them", d.Rule, d.Text)
+			v.advice = advise(d.Advice)
+			return v, true
+		}
+	}
+	v.sentence = "no `flow add` rule has taken it: either its packets do not match one, or an earlier rule decides on them first"
+	for _, a := range m.Adds {
+		v.advice = append(v.advice, fmt.Sprintf("compare it with rule %s %s %s handle %d, and with the rules before it", a.Family, a.Table, a.Chain, a.Handle))
+	}
+	v.advice = append(v.advice, "an `accept` for established packets must come after `flow add`, not before it: `nft -a list ruleset`")
+	if len(m.Adds) == 0 {
+		v.advice = append(v.advice, "a connection that is older than the ruleset cannot get a label: let it begin anew")
+	}
+	return v, true
+}
