@@ -234,11 +234,16 @@ func (f *fastPath) Flows() ([]engine.Flow, error) {
 }
 
 func engineFlow(l datapath.Flow) engine.Flow {
-	return engine.Flow{
+	f := engine.Flow{
 		Proto: packet.ProtoName(l.Tuple.Proto), Src: l.Tuple.Src, Dst: l.Tuple.Dst, NATSrc: l.NAT.Src, NATDst: l.NAT.Dst,
 		InIndex: l.In, OutIndex: l.Out, DstMAC: l.DstMAC.String(), Hook: engineHook(l.Hook), State: l.State.String(),
 		Packets: l.Packets, Bytes: l.Bytes, Slow: l.Slow,
 		Age: engine.Seconds(l.Age), Idle: engine.Seconds(l.Idle), Lease: engine.Seconds(l.Lease),
-		MaxLen: l.MaxLen, Priority: l.Priority, Mark: l.Mark,
+		MaxLen: l.MaxLen, Priority: l.Priority, Mark: l.Mark, Missed: l.Missed,
 	}
+	if l.MissedWhy != datapath.Fast {
+		i := l.MissedWhy.Info()
+		f.LastMiss, f.LastMissText, f.LastMissAdvice, f.LastMissAgo = i.Code, i.Text, i.Advice, engine.Seconds(l.MissedAgo)
+	}
+	return f
 }

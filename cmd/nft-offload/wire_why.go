@@ -238,7 +238,11 @@ func (g *gatherer) lookAtDatapath(flow func(engine.Flow) bool, refused func(engi
 	if err != nil {
 		return s, err
 	}
-	for _, l := range all {
+	passed, err := g.pins.Passed()
+	if err != nil {
+		return s, err
+	}
+	for _, l := range append(all, passed...) {
 		r := engineRefused(l)
 		r.In, r.Out = g.names[r.InIndex], g.names[r.OutIndex]
 		if refused(r) {

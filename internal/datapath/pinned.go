@@ -17,6 +17,9 @@ type Pinned struct{ d *Datapath }
 // Look opens the maps that are pinned in a directory. The error is os.ErrNotExist where there is no datapath, and
 // ErrIncompatible where it is another version's.
 func Look(dir string) (*Pinned, error) {
+	if _, err := os.Stat(filepath.Join(dir, "control")); err != nil {
+		return nil, fmt.Errorf("look at datapath: %w", err)
+	}
 	clock, err := newClock()
 	if err != nil {
 		return nil, err
@@ -41,10 +44,14 @@ func (d *Datapath) lookAtMaps() error {
 	}
 	for name, m := range map[string]**ebpf.Map{
 		"flows4": &d.maps.Flows4, "flows6": &d.maps.Flows6, "adjs": &d.maps.Adjs, "control": &d.maps.Control,
-		"stats": &d.maps.Stats, "refused": &d.maps.Refused,
+		"stats": &d.maps.Stats, "refused": &d.maps.Refused, "passed": &d.maps.Passed,
 	} {
 		var err error
-		if *m, err = ebpf.LoadPinnedMap(filepath.Join(d.cfg.Dir, name), &ebpf.LoadPinOptions{ReadOnly: true}); err != nil {
+		*m, err = ebpf.LoadPinnedMap(filepath.Join(d.cfg.Dir, name), &ebpf.LoadPinOptions{ReadOnly: true})
+		if errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("%w: it has no %s", ErrIncompatible, name)
+		}
+		if err != nil {
 			return fmt.Errorf("open %s: %w", name, err)
 		}
 		want := spec.Maps[name].Copy()
@@ -66,6 +73,9 @@ func (p *Pinned) Flows() ([]Flow, error) { return p.d.Flows() }
 
 // Refused is Datapath.Refused.
 func (p *Pinned) Refused() ([]Refused, error) { return p.d.Refused() }
+
+// Passed is Datapath.Passed.
+func (p *Pinned) Passed() ([]Refused, error) { return p.d.Passed() }
 
 // Stats is Datapath.Stats.
 func (p *Pinned) Stats() (Stats, error) { return p.d.Stats() }

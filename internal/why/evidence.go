@@ -74,6 +74,9 @@ func (m Machine) direction(d Direction) []Line {
 	if r := d.Refused; r != nil && r.Ago < engine.Seconds(recent) && !ready(d.Entry) {
 		out = append(out, Line{"refused", fmt.Sprintf("%s > %s: %s, %d samples, the last %s ago", device(r.In, r.InIndex), device(r.Out, r.OutIndex), r.Code, r.Samples, span(r.Ago))})
 	}
+	if r := d.Odd; r != nil && r.Ago < engine.Seconds(recent) {
+		out = append(out, Line{"unreadable", fmt.Sprintf("%s > %s by %s: %s, %d samples, the last %s ago", r.Src.Addr(), r.Dst.Addr(), device(r.In, r.InIndex), r.Code, r.Samples, span(r.Ago))})
+	}
 	return out
 }
 

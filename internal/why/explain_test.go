@@ -214,6 +214,10 @@ func examples() []example {
 	none.after.Entries = entries(plain, 100, func(f, _ *engine.Flow) {
 		f.Missed, f.LastMiss, f.LastMissText = 100, "dscp", "another DSCP than the flow's, which may choose route or priority"
 	})
+	add(why.Refused, "fragment", "fragments", machine(nil), tracked(udp), here, with(nil, []engine.Refused{{
+		Proto: "0", Src: netip.MustParseAddrPort("10.0.1.2:0"), Dst: netip.MustParseAddrPort("198.51.100.2:0"), In: "r0", InIndex: 2,
+		Code: "fragment", Text: "IP fragment: its ports are in another packet", Advice: "avoid fragments: clamp the MSS, lower the sender's MTU", Samples: 500,
+	}}))
 	untracked := add(why.NotTracked, "untracked", "notrack", machine(nil), plain, nil,
 		with(nil, refusal(plain, "untracked", "no conntrack entry (notrack, or not tracked here)", "", false)))
 	untracked.before.Connections, untracked.after.Connections = nil, nil

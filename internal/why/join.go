@@ -42,6 +42,8 @@ type Direction struct {
 	Bytes      uint64          // fast
 	Refused    *engine.Refused // the latest; nil: none
 	Samples    uint64          // of it, between the two looks
+	// Odd are packets between the two addresses whose ports the datapath cannot read; nil: none.
+	Odd *engine.Refused
 }
 
 // key tells directions apart.
@@ -128,7 +130,7 @@ func (j *joiner) fill(f *Flow, orig, reply packet.Tuple) {
 		k := keyOf(t)
 		j.seen[k] = true
 		d := &f.Dirs[i]
-		d.Tuple, d.Entry, d.Refused = t, j.after[k], j.refused[k]
+		d.Tuple, d.Entry, d.Refused, d.Odd = t, j.after[k], j.refused[k], j.odd(t)
 		if e, b := d.Entry, j.before[k]; e != nil {
 			was := engine.Flow{}
 			if b != nil && b.Packets <= e.Packets && b.InIndex == e.InIndex {
@@ -143,6 +145,15 @@ func (j *joiner) fill(f *Flow, orig, reply packet.Tuple) {
 			}
 		}
 	}
+}
+
+// portless reports whether a refusal is of packets whose ports cannot be read: fragments, and packets with headers that the
+// datapath does not read.
+func portless(r engine.Refused) bool { return r.Src.Port() == 0 && r.Dst.Port() == 0 }
+
+// odd finds packets between the addresses of a tuple.
+func (j *joiner) odd(t packet.Tuple) *engine.Refused {
+	return j.refused[key{packet.ProtoName(0), netip.AddrPortFrom(t.Src.Addr(), 0), netip.AddrPortFrom(t.Dst.Addr(), 0)}]
 }
 
 // place finds the devices of a flow that was seen.
@@ -190,7 +201,7 @@ func (j *joiner) strays() []Flow {
 		}
 	}
 	for _, r := range sorted(j.refused) {
-		if time.Duration(r.Ago) < recent {
+		if time.Duration(r.Ago) < recent && !portless(*r) {
 			t := packet.Tuple{Src: r.Src, Dst: r.Dst, Proto: number(r.Proto)}
 			add(t, t.Reverse())
 		}

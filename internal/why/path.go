@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
 )
@@ -95,6 +96,19 @@ func (m Machine) datapath(f Flow) (verdict, bool) {
 		}
 		if v, ok := m.learned(f, i); ok {
 			return v, true
+		}
+	}
+	return f.oddities()
+}
+
+// oddities puts packets in words whose ports cannot be read, where nothing else is known.
+func (f Flow) oddities() (verdict, bool) {
+	for _, d := range f.Dirs {
+		if r := d.Odd; r != nil && r.Ago < engine.Seconds(2*time.Second) {
+			return verdict{
+				stage: Refused, reason: r.Code, advice: advise(r.Advice),
+				sentence: fmt.Sprintf("packets from %s to %s are of a kind that the datapath does not read: %s", r.Src.Addr(), r.Dst.Addr(), r.Text),
+			}, true
 		}
 	}
 	return verdict{}, false

@@ -165,8 +165,12 @@ func (p Pattern) MatchEntry(f engine.Flow) bool {
 	return p.meets(number(f.Proto), []netip.AddrPort{f.Src, f.NATSrc}, []netip.AddrPort{f.Dst, f.NATDst})
 }
 
-// MatchRefused reports whether the pattern means a flow that the datapath refused. It is known as it arrives only.
+// MatchRefused reports whether the pattern means a flow that the datapath refused. It is known as it arrives only, and of
+// packets without ports nothing but the addresses is.
 func (p Pattern) MatchRefused(r engine.Refused) bool {
+	if portless(r) {
+		p.Proto, p.A.Port, p.B.Port = 0, 0, 0
+	}
 	return p.meets(number(r.Proto), []netip.AddrPort{r.Src}, []netip.AddrPort{r.Dst})
 }
 

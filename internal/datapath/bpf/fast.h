@@ -78,6 +78,17 @@ static __always_inline int macs_differ(const void *frame, const __u8 *want)
 	return *f8 != *w8 || *f4 != *w4;
 }
 
+/* Notes why a packet goes slow that has an entry, for those who ask. Others may count at the same instant. */
+static __always_inline int missed(struct cold *c, int r, __u64 now)
+{
+	if (r == R_OTHER_HOOK)
+		return r; /* the other program of this device looks, too */
+	c->missed++;
+	c->missed_why = r;
+	c->missed_at = now;
+	return r;
+}
+
 /* What one packet's way through the fast path needs more than once. */
 struct pass {
 	const struct settings *ctl;
