@@ -70,7 +70,6 @@ func (m Machine) on(d Device, ds []engine.Decision) verdict {
 		v.reason = cmp.Or(v.reason, string(r.Code))
 		if own.Name == d.Name && own.Hook == engine.TC && len(own.On) <= 1 {
 			v.sentence += fmt.Sprintf(", and not at XDP because %s", r.Text)
-			v.advice = append(v.advice, advise(r.Advice)...)
 			break
 		}
 	}

@@ -106,7 +106,7 @@ func Packets(before, after Snapshot) []engine.Count {
 	for _, c := range before.Reasons {
 		was[c.Code] = c.Packets
 	}
-	var out []engine.Count
+	out := []engine.Count{}
 	for _, c := range after.Reasons {
 		if c.Stage == "packet" && c.Packets > was[c.Code] {
 			c.Packets -= was[c.Code]

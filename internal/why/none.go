@@ -28,7 +28,8 @@ func (m Machine) ExplainNothing(n Nothing) Answer {
 		say("notrack", "rule %s keeps packets from conntrack", r)
 	}
 	if !m.hands() {
-		say("ruleset", "no rule has `flow add`: `nft-offload enable` adds one without editing it")
+		a.Stage = NoFlowAdd
+		a.Sentence = "No flow matches, and none could be carried: the ruleset has no `flow add` rule, so no flow is ever handed over; `nft-offload enable` adds one without editing it."
 		a.Advice = append(a.Advice, m.enable("", ""))
 	}
 	for _, u := range m.Unseen {

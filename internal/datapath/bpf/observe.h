@@ -389,7 +389,7 @@ static __always_inline int observe(struct __sk_buff *skb)
 	in = device_of(n->ifindex);
 	out = device_of(skb->ifindex);
 	if (!in || !out)
-		return pass_by(s, skb, n, R_UNKNOWN_DEVICE);
+		return R_UNKNOWN_DEVICE;
 	if (address) {
 		/* By which flowtable? That of the device that the rules saw. */
 		listed = in;
