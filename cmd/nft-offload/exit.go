@@ -11,6 +11,7 @@ import (
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/nft"
+	"github.com/nft-offload/nft-offload/internal/tc"
 )
 
 // exitCode is how the program ends.
@@ -30,6 +31,7 @@ const (
 	exitNotConfirmed
 	exitPending
 	exitNothingPending
+	exitDegraded
 )
 
 // exitInfo explains a code.
@@ -45,7 +47,7 @@ func exitCodes() []exitInfo {
 		{exitFailure, "failure", "something went wrong that has no code of its own"},
 		{exitUsage, "usage", "unknown command or flag, missing or malformed argument; nothing was changed"},
 		{exitPermission, "permission", "root is needed (CAP_NET_ADMIN, CAP_BPF); nothing was changed"},
-		{exitUnsupported, "unsupported", "the machine lacks something: kernel BTF, a bpf file system, nft(8)"},
+		{exitUnsupported, "unsupported", "the machine lacks something: kernel BTF, a bpf file system, nft(8); `doctor`: it cannot carry flows"},
 		{exitNoDaemon, "no-daemon", "no `nft-offload run` in this network namespace"},
 		{exitRunning, "running", "another `nft-offload run` holds this network namespace"},
 		{exitRuleset, "ruleset", "the ruleset was refused, by nft or because it cannot be lowered; the live ruleset is as it was"},
@@ -53,6 +55,7 @@ func exitCodes() []exitInfo {
 		{exitNotConfirmed, "not-confirmed", "nobody confirmed a `load --confirm` in time, or somebody rolled it back: the previous ruleset is there again"},
 		{exitPending, "pending", "a `load --confirm` waits for `confirm` or `rollback`, or could not be rolled back whole; nothing was changed"},
 		{exitNothingPending, "nothing-pending", "no load waits to be confirmed or rolled back"},
+		{exitDegraded, "degraded", "`doctor`: flows can be carried, and something is in the way of more"},
 	}
 }
 
@@ -87,7 +90,7 @@ func codeOf(err error) exitCode {
 		return coded.code
 	case errors.Is(err, nft.ErrPermission), errors.Is(err, os.ErrPermission):
 		return exitPermission
-	case errors.Is(err, nft.ErrNotInstalled), errors.Is(err, datapath.ErrNoBTF), errors.Is(err, datapath.ErrNoBPFFS):
+	case errors.Is(err, nft.ErrNotInstalled), errors.Is(err, tc.ErrNotInstalled), errors.Is(err, datapath.ErrNoBTF), errors.Is(err, datapath.ErrNoBPFFS):
 		return exitUnsupported
 	case errors.Is(err, api.ErrNoDaemon):
 		return exitNoDaemon

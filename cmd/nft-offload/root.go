@@ -87,7 +87,7 @@ tc. nftables stays the only configuration.`,
 // commands are all commands, in the order of their names.
 func commands(e *env) []*cobra.Command {
 	return []*cobra.Command{
-		benchCommand(e), confirmCommand(e), demoCommand(e), disableCommand(e), enableCommand(e), exitCodesCommand(e), flowsCommand(e), guardCommand(e),
+		benchCommand(e), confirmCommand(e), demoCommand(e), disableCommand(e), doctorCommand(e), enableCommand(e), exitCodesCommand(e), flowsCommand(e), guardCommand(e),
 		loadCommand(e), rollbackCommand(e), runCommand(e), statusCommand(e), versionCommand(e), whyCommand(e), withdrawCommand(e),
 	}
 }

@@ -17,6 +17,10 @@ func (l links) Devices(ctx context.Context) ([]engine.Link, error) {
 	if err != nil {
 		return nil, err
 	}
+	return engineLinks(ds), nil
+}
+
+func engineLinks(ds []link.Device) []engine.Link {
 	out := make([]engine.Link, 0, len(ds))
 	names := map[uint32]string{}
 	for _, d := range ds {
@@ -27,7 +31,7 @@ func (l links) Devices(ctx context.Context) ([]engine.Link, error) {
 		l.Lower = names[d.Below()]
 		out = append(out, l)
 	}
-	return out, nil
+	return out
 }
 
 func engineLink(d link.Device) engine.Link {

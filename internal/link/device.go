@@ -19,6 +19,8 @@ type Device struct {
 	Kind     string // "veth", "bridge", "vlan", ...; empty for hardware and loopback
 	Driver   string // "veth", "virtio_net", "ixgbe", ...; empty when the driver does not tell
 	Parent   string // bus device of hardware ("0000:01:00.0", "virtio0"); needs Linux 5.14
+	SwitchID string // of a switch's port: the same for all ports of the switch (phys_switch_id)
+	PortName string // its name there (phys_port_name): "p0", "pf0vf3"
 	MAC      net.HardwareAddr
 	MTU      uint32
 	Up       bool // switched on (IFF_UP)
@@ -116,6 +118,7 @@ func (h *Handle) Devices(ctx context.Context) ([]Device, error) {
 func (l linkMsg) device() Device {
 	return Device{
 		Ifindex: l.ifindex, Name: l.name, ARPHRD: l.arphrd, Kind: l.kind, Parent: l.parent,
+		SwitchID: l.switchID, PortName: l.portName,
 		MAC: net.HardwareAddr(l.mac), MTU: l.mtu, Up: l.flags&unix.IFF_UP != 0, Running: l.flags&unix.IFF_RUNNING != 0,
 		RxQueues: l.rxQueues, Lower: l.lower, PointToPoint: l.flags&unix.IFF_POINTOPOINT != 0, External: l.external,
 		VLAN: l.vlan, VLANProtocol: l.vlanProto, VLANFiltering: l.vlanFiltering,

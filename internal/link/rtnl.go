@@ -67,6 +67,8 @@ type linkMsg struct {
 	rxQueues      uint32
 	operstate     uint8
 	parent        string // bus device ("0000:01:00.0", "virtio0"), since Linux 5.14
+	switchID      string // of a switch's port, as sysfs has it (phys_switch_id)
+	portName      string // likewise (phys_port_name)
 	vlanFiltering bool   // of a bridge
 	vlan          uint16 // tag of a VLAN device
 	vlanProto     uint16 // and its Ethertype
@@ -116,6 +118,10 @@ func decodeLink(m netlink.Message) (linkMsg, error) {
 			l.operstate = ad.Uint8()
 		case unix.IFLA_PARENT_DEV_NAME:
 			l.parent = ad.String()
+		case unix.IFLA_PHYS_SWITCH_ID:
+			l.switchID = switchID(ad.Bytes())
+		case unix.IFLA_PHYS_PORT_NAME:
+			l.portName = ad.String()
 		case unix.IFLA_LINKINFO:
 			ad.Nested(l.linkInfo)
 		case unix.IFLA_XDP:

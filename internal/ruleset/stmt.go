@@ -5,7 +5,7 @@ type Stmt interface{ isStmt() }
 
 // Match compares; evaluation of the rule goes on when it holds.
 type Match struct {
-	Op    string // "==", "!=", "<", ">", "<=", ">=", or "in": some bit or element of Right (implicit)
+	Op    string // "==", "!=", "<", ">", "<=", ">=", "in": some bit or element of Right (implicit), "!": no bit of it
 	Left  Expr
 	Right Expr
 }
@@ -77,6 +77,14 @@ type SetUpdate struct {
 	Stmts []Stmt
 }
 
+// Meter runs statements, one state for each key (older form of SetUpdate with Stmts). Evaluation goes on when they match.
+type Meter struct {
+	Name  string
+	Key   Expr
+	Stmts []Stmt
+	Size  uint64
+}
+
 // VMap looks a verdict up.
 type VMap struct{ Key, Data Expr }
 
@@ -105,8 +113,15 @@ type Queue struct {
 	Extra Extra
 }
 
-// Action is a statement that changes nothing a rule can see: log, notrack, tproxy, synproxy, xt, last, reset and
-// whatever else has a name in libnftables-json(5) and no type here.
+// XT is a match or a target of iptables. What it does is not known; nft prints its name at most.
+type XT struct {
+	Type  string // "match", "target", "watcher"; empty before nft 1.0.8
+	Name  string
+	Extra Extra
+}
+
+// Action is a statement whose details nobody here looks at: log, notrack, tproxy, synproxy, last, reset.
+// tproxy and synproxy decide about the packet. The Fields of reset are one, with an empty name: the option it removes.
 type Action struct {
 	Kind   string
 	Fields Extra // nil where the JSON has null
@@ -122,7 +137,9 @@ func (Dup) isStmt()       {}
 func (NAT) isStmt()       {}
 func (Reject) isStmt()    {}
 func (SetUpdate) isStmt() {}
+func (Meter) isStmt()     {}
 func (VMap) isStmt()      {}
+func (XT) isStmt()        {}
 func (CTCount) isStmt()   {}
 func (FlowAdd) isStmt()   {}
 func (SetObject) isStmt() {}

@@ -1,0 +1,161 @@
+package doctor
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nft-offload/nft-offload/internal/caps"
+	"github.com/nft-offload/nft-offload/internal/reason"
+)
+
+// tiers says what each tier would do on a device.
+func (in Input) tiers(d caps.Device) Device {
+	out := Device{Name: d.Name}
+	if p, ok := caps.ProfileOf(d); ok {
+		out.Profile = p.Name
+	}
+	xdp, tc := in.fast(d)
+	out.Tiers = []Tier{
+		in.hardwareRules(d), in.hardwareFlows(d), xdp, tc, in.flowtable(d),
+		{Name: SlowPath, Can: caps.SupportYes, Why: "every packet that no other tier takes"},
+	}
+	return out
+}
+
+// no makes the answer of a tier out of a reason's code.
+func no(t TierName, r reason.Reason, why, next string) Tier {
+	i := r.Info()
+	return Tier{Name: t, Can: caps.SupportNo, Code: i.Code, Why: cmp.Or(why, i.Text), Next: next}
+}
+
+func (in Input) hardwareRules(d caps.Device) Tier {
+	const t = HardwareRules
+	p, ok := caps.ProfileOf(d)
+	switch {
+	case !ok && d.Kind != "":
+		return no(t, reason.NoNdoSetupTC, fmt.Sprintf("%s devices have no hardware", d.Kind), "")
+	case !ok:
+		return in.unknownDriver(t, d)
+	case p.Chain == caps.SupportNo:
+		return no(t, reason.NoNdoSetupTC, p.Name+": "+p.WhyChain, "")
+	case d.HWTCOffload == caps.Off:
+		return no(t, reason.HwTcOffloadOff, "hw-tc-offload is off", fmt.Sprintf("ethtool -K %s hw-tc-offload on", d.Name))
+	case d.HWTCOffload == caps.OffFixed:
+		return no(t, reason.HwTcOffloadOff, "hw-tc-offload is off, and the driver keeps it so", "")
+	case in.Machine.Kernel.Has(caps.OptClsFlower) == caps.No:
+		return no(t, reason.NoClsFlower, "", "")
+	}
+	return Tier{Name: t, Can: p.Chain, Why: p.WhyChain, Next: in.probe(d)}
+}
+
+func (in Input) hardwareFlows(d caps.Device) Tier {
+	const t = HardwareFlows
+	p, ok := caps.ProfileOf(d)
+	takes := p.Flowtable
+	if slices.Contains(p.Conditions, caps.ToConduit) {
+		takes = in.conduit(d)
+	}
+	switch {
+	case !ok && d.Kind != "":
+		return no(t, reason.DeviceNoFT, fmt.Sprintf("%s devices have no hardware", d.Kind), "")
+	case !ok:
+		return in.unknownDriver(t, d)
+	case takes == caps.No:
+		return no(t, reason.DeviceNoFT, fmt.Sprintf("%s takes no flowtables: leave `flags offload` away", p.Name), "")
+	case in.Machine.Kernel.Has(caps.OptFlowtable) == caps.No:
+		return no(t, reason.NoFlowtable, "", "")
+	case d.HWTCOffload.On() == caps.No:
+		return no(t, reason.HwTcOffloadOff, "hw-tc-offload is off", fmt.Sprintf("ethtool -K %s hw-tc-offload on", d.Name))
+	case takes == caps.Unknown:
+		return Tier{Name: t, Can: unknown, Code: reason.DeviceNoProfile.Info().Code, Why: "the conduit of the switch decides", Next: in.probe(d)}
+	}
+	return Tier{Name: t, Can: caps.SupportYes, Why: cmp.Or(limits(p), "`flags offload` of a flowtable"), Next: in.probe(d)}
+}
+
+// limits names what the hardware does not take of flows.
+func limits(p caps.Profile) string {
+	var out []string
+	for _, c := range p.Conditions {
+		switch c {
+		case caps.NoIPv6NAT, caps.NoGRE, caps.SoCPortsOnly, caps.Only8021Q, caps.TwoVLANs, caps.NeedsFDBPrios:
+			out = append(out, c.Text())
+		default:
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
+// conduit is what the conduit of a switch port makes of flowtables.
+func (in Input) conduit(d caps.Device) caps.Answer {
+	below, ok := in.Machine.Device(d.Switch.Conduit)
+	if !ok {
+		return caps.Unknown
+	}
+	p, ok := caps.ProfileOf(below)
+	if !ok {
+		return caps.Unknown
+	}
+	return p.Flowtable
+}
+
+func (in Input) unknownDriver(t TierName, d caps.Device) Tier {
+	return Tier{
+		Name: t, Can: unknown, Code: reason.DeviceNoProfile.Info().Code,
+		Why: fmt.Sprintf("no profile of driver %q is known", d.Driver), Next: in.probe(d),
+	}
+}
+
+// probe is the command that asks the driver; empty where it was asked.
+func (in Input) probe(d caps.Device) string {
+	if slices.ContainsFunc(in.Probes, func(p Probe) bool { return p.Device == d.Name }) {
+		return ""
+	}
+	return "nft-offload doctor --probe " + d.Name
+}
+
+// fast are the tiers of the flow fast path.
+func (in Input) fast(d caps.Device) (xdp, tc Tier) {
+	xdp, tc = Tier{Name: XDP, Can: unknown}, Tier{Name: TC, Can: unknown}
+	f, ok := in.Fast[d.Name]
+	if !ok {
+		return xdp, tc
+	}
+	no := Tier{Can: caps.SupportNo, Code: f.Code, Why: f.Text, Next: f.Advice}
+	on := ""
+	if len(f.On) > 0 {
+		on = "looked up on " + strings.Join(f.On, ", ")
+	}
+	switch f.Hook {
+	case "xdp":
+		xdp = Tier{Can: caps.SupportYes, Why: cmp.Or(on, "flows leave by it as XDP redirects where the other device takes them")}
+		tc = Tier{Can: caps.SupportYes, Why: "for what XDP cannot carry"}
+	case "tc":
+		xdp, tc = no, Tier{Can: caps.SupportYes, Why: on}
+	default:
+		xdp, tc = no, no
+		tc.Next = ""
+	}
+	xdp.Name, tc.Name = XDP, TC
+	return xdp, tc
+}
+
+func (in Input) flowtable(d caps.Device) Tier {
+	const t = KernelFlowtable
+	switch {
+	case in.Machine.Kernel.Has(caps.OptFlowtable) == caps.No:
+		return no(t, reason.NoFlowtable, "the kernel has none: `load --lower` carries its flows without", "")
+	case d.Type == "loopback":
+		return Tier{Name: t, Can: caps.SupportNo, Why: "nothing is forwarded through it"}
+	case in.Machine.Kernel.Has(caps.OptFlowtable) == caps.Unknown:
+		return Tier{Name: t, Can: unknown, Why: "it is not known whether the kernel has it"}
+	}
+	if low := in.Machine.Lowest(d.Name); len(low) != 1 || low[0] != d.Name {
+		return Tier{
+			Name: t, Can: caps.SupportPartly, Code: reason.DeviceIsUpper.Info().Code,
+			Why: "packets come in below: list " + strings.Join(low, ", ") + " in the flowtable",
+		}
+	}
+	return Tier{Name: t, Can: caps.SupportYes}
+}

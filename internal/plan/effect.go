@@ -1,0 +1,208 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/nft-offload/nft-offload/internal/plan/space"
+	"github.com/nft-offload/nft-offload/internal/reason"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+// ending is how a rule ends the evaluation of a packet that it matches.
+type ending uint8
+
+const (
+	goesOn   ending = iota // to the next rule
+	accepts                // ends this base chain; later ones still see the packet
+	leaves                 // return and goto: ends this chain
+	drops                  // final
+	forwards               // final: out of a device
+	unknown                // anything may happen
+)
+
+// effect is what a rule does with the packets that it matches.
+type effect struct {
+	ending  ending
+	counter bool   // a counter of its own, which can be executed anywhere and added up
+	device  string // of forwards
+	// pinned is why the effect is the kernel's alone.
+	pinned Finding
+}
+
+// none reports whether nobody can tell whether the rule was executed.
+func (e effect) none() bool { return e.ending == goesOn && !e.counter && e.pinned.None() }
+
+// final reports whether no chain sees the packet again.
+func (e effect) final() bool { return e.ending == drops || e.ending == forwards }
+
+// commutes reports whether two rules may change places though both match a packet: they decide the same, and nobody
+// counts.
+func (e effect) commutes(f effect) bool {
+	return e.ending == f.ending && e.device == f.device && !e.counter && !f.counter && e.pinned.None() && f.pinned.None() &&
+		(e.ending == drops || e.ending == accepts || e.ending == forwards)
+}
+
+// step is what one statement adds to the effect of its rule.
+func step(s ruleset.Stmt) effect {
+	switch s := s.(type) {
+	case ruleset.Match, ruleset.VMap:
+		return effect{}
+	case ruleset.Counter:
+		if s.Ref != nil {
+			return sideEffect("counter of a name, which other rules and the user share")
+		}
+		return effect{counter: true}
+	case ruleset.Verdict:
+		return verdict(s)
+	case ruleset.Fwd:
+		return forward(s)
+	case ruleset.Mangle:
+		return pin(reason.MangleNotEarly, "")
+	case ruleset.Reject:
+		return effect{ending: drops, pinned: Finding{Reason: reason.VerdictNotEarly, Detail: "reject"}}
+	case ruleset.Queue:
+		return effect{ending: unknown, pinned: Finding{Reason: reason.VerdictNotEarly, Detail: "queue"}}
+	case ruleset.Opaque:
+		return effect{ending: unknown, pinned: Finding{Reason: reason.OpaqueStatement}}
+	case ruleset.Quota:
+		return sideEffect("quota")
+	case ruleset.Limit:
+		return sideEffect("limit")
+	case ruleset.CTCount:
+		return sideEffect("ct count")
+	case ruleset.Dup:
+		return sideEffect("dup")
+	case ruleset.NAT:
+		return sideEffect(s.Kind)
+	case ruleset.SetUpdate:
+		return sideEffect(fmt.Sprintf("%s of set %s", s.Op, s.Set))
+	case ruleset.FlowAdd:
+		return sideEffect("flow add")
+	case ruleset.SetObject:
+		return sideEffect(s.Kind)
+	case ruleset.Action:
+		return action(s)
+	}
+	return effect{ending: unknown, pinned: Finding{Reason: reason.OpaqueStatement}}
+}
+
+func verdict(v ruleset.Verdict) effect {
+	switch v.Kind {
+	case ruleset.Accept:
+		return effect{ending: accepts}
+	case ruleset.Drop:
+		return effect{ending: drops}
+	case ruleset.Return, ruleset.Goto:
+		return effect{ending: leaves}
+	case ruleset.Continue, ruleset.Jump:
+		return effect{}
+	}
+	return effect{ending: unknown, pinned: Finding{Reason: reason.OpaqueStatement, Detail: string(v.Kind)}}
+}
+
+func forward(f ruleset.Fwd) effect {
+	dev, ok := f.Dev.(ruleset.Str)
+	e := effect{ending: forwards, device: string(dev)}
+	switch {
+	case f.Addr != nil:
+		e.pinned = Finding{Reason: reason.FwdToAddress}
+	case !ok:
+		e.pinned = Finding{Reason: reason.FwdTargetNotEarly, Detail: "the device is looked up for each packet"}
+	}
+	return e
+}
+
+// action is the effect of a statement without a type of its own.
+func action(a ruleset.Action) effect {
+	switch a.Kind {
+	case "tproxy", "synproxy", "xt":
+		return effect{ending: unknown, pinned: Finding{Reason: reason.VerdictNotEarly, Detail: a.Kind}}
+	}
+	return sideEffect(a.Kind)
+}
+
+func sideEffect(what string) effect { return pin(reason.SideEffect, what) }
+
+func pin(r reason.Reason, what string) effect { return effect{pinned: Finding{Reason: r, Detail: what}} }
+
+// add joins the effect of the next statement to that of those before.
+func (e effect) add(f effect) effect {
+	if f.ending != goesOn {
+		e.ending, e.device = f.ending, f.device
+	}
+	e.counter = e.counter || f.counter
+	if e.pinned.None() {
+		e.pinned = f.pinned
+	}
+	return e
+}
+
+// conditional reports whether a statement may end the rule for a packet without being a match.
+func conditional(s ruleset.Stmt) bool {
+	switch s.(type) {
+	case ruleset.Quota, ruleset.Limit, ruleset.CTCount, ruleset.FlowAdd, ruleset.Opaque, ruleset.SetUpdate:
+		return true
+	}
+	return false
+}
+
+// reading is a rule as it was read: the packets that it does something to, and what.
+type reading struct {
+	effect effect
+	// touched is where the first statement is that does something: the packets that notice the rule.
+	touched space.Scan
+	// end is where the rule's verdict is.
+	end space.Scan
+	// match is why the matches cannot be made early.
+	match Finding
+	// tail is a jump, goto or verdict map that the rule ends in.
+	jump *ruleset.Verdict
+	vmap *ruleset.VMap
+	// split: a match comes after something was done.
+	split bool
+}
+
+// read reads the rule of a chain whose packets are those of the scan.
+func read(s space.Scan, r *ruleset.Rule, l look) reading {
+	rd := reading{}
+	s = s.NewRule()
+	for _, stmt := range r.Stmts {
+		switch stmt := stmt.(type) {
+		case ruleset.Match:
+			rd.split = rd.split || !rd.effect.none()
+			rd.note(l.match(stmt))
+			s = s.Match(stmt)
+			continue
+		case ruleset.VMap:
+			rd.note(l.lookup(stmt.Key, stmt.Data))
+			rd.vmap = &stmt
+		case ruleset.Verdict:
+			if stmt.Kind == ruleset.Jump || stmt.Kind == ruleset.Goto {
+				rd.jump = &stmt
+			}
+		}
+		e := step(stmt)
+		if rd.effect.none() && !e.none() {
+			rd.touched = s
+		}
+		rd.effect = rd.effect.add(e)
+		if conditional(stmt) {
+			s.Space = s.Space.Loose()
+		}
+		if e.ending != goesOn || rd.jump != nil {
+			break
+		}
+	}
+	rd.end = s
+	if rd.effect.none() {
+		rd.touched = s
+	}
+	return rd
+}
+
+// note keeps the first reason why a match cannot be made early.
+func (rd *reading) note(f Finding) {
+	if rd.match.None() {
+		rd.match = f
+	}
+}

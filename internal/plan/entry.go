@@ -1,0 +1,219 @@
+package plan
+
+import (
+	"slices"
+
+	"github.com/nft-offload/nft-offload/internal/plan/space"
+	"github.com/nft-offload/nft-offload/internal/reason"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+// entry is a rule on one way that packets can come to it, from the hook.
+type entry struct {
+	chain *ruleset.Chain
+	rule  *ruleset.Rule // nil: the policy of the chain
+	base  *ruleset.Chain
+	order int
+
+	effect effect
+	// space is the packets that notice whether the entry was executed, end those that get its verdict.
+	space space.Space
+	end   space.Space
+	// match is why the matches on the way cannot be made early.
+	match Finding
+	split bool // something is done before the last match
+	// steps are the matches of each rule on the way.
+	steps [][]ruleset.Match
+	// inlined: the entries of the chain that this one jumps to, as indexes [from, to).
+	jumps    bool
+	from, to int
+
+	xdp, hardware Finding // why not there
+	filters       []numbered
+}
+
+func (e *entry) tier() Tier {
+	switch {
+	case e.hardware.None():
+		return Hardware
+	case e.xdp.None():
+		return XDP
+	}
+	return Software
+}
+
+// ref names the rule.
+func (e *entry) ref() *Ref {
+	r := &Ref{Family: e.chain.Family, Table: e.chain.Table, Chain: e.chain.Name}
+	if e.rule != nil {
+		r.Handle = e.rule.Handle
+	}
+	return r
+}
+
+// jumpDepth is how many jumps the kernel follows (NFT_JUMP_STACK_SIZE, include/net/netfilter/nf_tables.h).
+const jumpDepth = 16
+
+// roomForCopies bounds the entries that jumps may add to those of a ruleset without any.
+const roomForCopies = 1 << 14
+
+// flattener writes base chains as lists of entries.
+type flattener struct {
+	reader  *space.Reader
+	entries []*entry
+	room    int
+}
+
+// way is how packets come to a chain.
+type way struct {
+	table *ruleset.Table
+	base  *ruleset.Chain
+	scan  space.Scan
+	match Finding
+	steps [][]ruleset.Match
+	depth int
+}
+
+// baseChain appends the entries of a base chain for packets of a device.
+func (f *flattener) baseChain(t *ruleset.Table, c *ruleset.Chain, device space.Space) {
+	w := way{table: t, base: c, scan: f.reader.Start(t).With(device)}
+	f.room += len(c.Rules)
+	f.chain(c, w)
+	if c.Base.Policy == string(ruleset.Drop) {
+		f.append(&entry{chain: c, effect: effect{ending: drops}, space: w.scan.Space, end: w.scan.Space}, w)
+	}
+}
+
+func (f *flattener) append(e *entry, w way) *entry {
+	e.base, e.order = w.base, len(f.entries)
+	f.entries = append(f.entries, e)
+	return e
+}
+
+func (f *flattener) chain(c *ruleset.Chain, w way) {
+	for _, r := range c.Rules {
+		f.rule(c, r, w)
+	}
+}
+
+func (f *flattener) rule(c *ruleset.Chain, r *ruleset.Rule, w way) {
+	rd := read(w.scan, r, look{w.table, f.reader})
+	e := entry{
+		chain: c, rule: r, effect: rd.effect, space: rd.touched.Space, end: rd.end.Space, match: first(w.match, rd.match),
+		split: rd.split, steps: append(slices.Clip(w.steps), matches(r)),
+	}
+	if e.effect.ending == leaves && w.depth == 0 && rd.jump == nil {
+		e.effect.ending = policy(c)
+	}
+	if rd.vmap != nil {
+		f.verdictMap(e, rd, w)
+		return
+	}
+	if rd.jump == nil {
+		f.append(&e, w)
+		return
+	}
+	f.jump(e, *rd.jump, rd.end, w)
+}
+
+// policy is what a return from a base chain is.
+func policy(c *ruleset.Chain) ending {
+	if c.Base.Policy == string(ruleset.Drop) {
+		return drops
+	}
+	return accepts
+}
+
+// jump appends the entry of a rule that jumps, and those of the chain it jumps to. Behind a goto the packets do not
+// come back.
+func (f *flattener) jump(e entry, v ruleset.Verdict, scan space.Scan, w way) {
+	own := e
+	own.jumps = true
+	if v.Kind == ruleset.Goto {
+		own.effect.ending = goesOn
+	}
+	at := f.append(&own, w)
+	at.from = len(f.entries)
+	inner := way{table: w.table, base: w.base, scan: scan, match: e.match, steps: e.steps, depth: w.depth + 1}
+	if !f.fits(at, v.Target, inner) {
+		at.to = len(f.entries)
+		return
+	}
+	f.chain(w.table.Chain(v.Target), inner)
+	at.to = len(f.entries)
+	if v.Kind == ruleset.Goto {
+		end := e
+		end.effect = effect{ending: leaves}
+		end.space = scan.Space
+		f.append(&end, w)
+	}
+}
+
+// fits reports whether the rules of a chain can be written out where it is jumped to. Where not, anything may happen
+// there.
+func (f *flattener) fits(e *entry, target string, w way) bool {
+	c := w.table.Chain(target)
+	anything := func(r reason.Reason, detail string) bool {
+		e.effect = e.effect.add(effect{ending: unknown, pinned: Finding{Reason: r, Detail: detail}})
+		e.jumps = false
+		return false
+	}
+	switch {
+	case c == nil:
+		return anything(reason.OpaqueStatement, "chain "+target+" is not in the ruleset")
+	case w.depth > jumpDepth:
+		return anything(reason.OpaqueStatement, "more jumps than the kernel follows")
+	case len(f.entries)+len(c.Rules) > f.room+roomForCopies:
+		return anything(reason.ExpansionTooLarge, "chain "+target+" is jumped to too often to be written out each time")
+	}
+	return true
+}
+
+// verdictMap appends an entry for each verdict of a map.
+func (f *flattener) verdictMap(e entry, rd reading, w way) {
+	branches, ok := rd.end.Branches(*rd.vmap)
+	if !ok {
+		e.effect = e.effect.add(effect{ending: unknown, pinned: first(rd.match, Finding{Reason: reason.OpaqueStatement, Detail: "verdict map"})})
+		f.append(&e, w)
+		return
+	}
+	for _, b := range branches {
+		one := e
+		one.effect = e.effect.add(verdict(b.Verdict))
+		if one.effect.ending == leaves && w.depth == 0 && b.Verdict.Kind == ruleset.Return {
+			one.effect.ending = policy(e.chain)
+		}
+		own := append(slices.Clip(matches(e.rule)), ruleset.Match{Op: "==", Left: rd.vmap.Key, Right: ruleset.SetLit(b.Keys)})
+		one.steps = append(slices.Clip(w.steps), own)
+		one.end = b.Scan.Space
+		if rd.effect.none() {
+			one.space = one.end
+		}
+		if b.Verdict.Kind == ruleset.Jump || b.Verdict.Kind == ruleset.Goto {
+			f.jump(one, b.Verdict, b.Scan, w)
+			continue
+		}
+		f.append(&one, w)
+	}
+}
+
+// matches are those of a rule.
+func matches(r *ruleset.Rule) []ruleset.Match {
+	var out []ruleset.Match
+	for _, s := range r.Stmts {
+		if m, ok := s.(ruleset.Match); ok {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// first is the first finding that is one.
+func first(fs ...Finding) Finding {
+	for _, f := range fs {
+		if !f.None() {
+			return f
+		}
+	}
+	return Finding{}
+}

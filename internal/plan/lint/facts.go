@@ -1,0 +1,265 @@
+package lint
+
+import (
+	"slices"
+
+	"github.com/nft-offload/nft-offload/internal/reason"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+// facts are what the analysis has to know about a rule, read once.
+type facts struct {
+	outcomes []outcome
+	adds     []flowAdd
+	effects  []effect
+	// symmetric: whatever the rule matches on besides classes is the same for both directions of a flow.
+	symmetric bool
+	// changing: what the rule matches on may change while a flow lasts.
+	changing bool
+}
+
+// outcome is a verdict that the rule may give.
+type outcome struct {
+	cover
+	kind   ruleset.VerdictKind
+	target string
+}
+
+// flowAdd is a `flow add` statement and the classes that may come as far.
+type flowAdd struct {
+	flowtable string
+	may       box
+}
+
+// effect is something that the rule does to packets of these classes, besides deciding.
+type effect struct {
+	why  reason.Reason
+	what string // "limit", "set ip dscp"
+	may  box
+}
+
+// reader collects the facts of one rule from its statements, left to right.
+type reader struct {
+	a      *analysis
+	t      *ruleset.Table
+	c      cover // of the statements so far
+	f      facts
+	limits bool
+	logs   bool
+}
+
+// read returns the facts of a rule.
+func (a *analysis) read(t *ruleset.Table, r *ruleset.Rule) facts {
+	rd := reader{a: a, t: t, c: everything(), f: facts{symmetric: true}}
+	for _, s := range r.Stmts {
+		rd.statement(s)
+	}
+	rd.settle()
+	return rd.f
+}
+
+func (rd *reader) statement(s ruleset.Stmt) {
+	switch s := s.(type) {
+	case ruleset.Match:
+		rd.match(s)
+	case ruleset.Verdict:
+		rd.decide(rd.c, s.Kind, s.Target)
+		rd.c = cover{} // nothing comes behind it
+	case ruleset.VMap:
+		for _, e := range rd.a.entries(rd.t, s) {
+			rd.decide(rd.c.and(e.cover), e.verdict.Kind, e.verdict.Target)
+		}
+		rd.asks(s.Key)
+		rd.refers(s.Data)
+		rd.c.must = box{}
+	case ruleset.FlowAdd:
+		rd.f.adds = append(rd.f.adds, flowAdd{s.Flowtable, rd.c.may})
+		rd.c.must = box{} // the rest runs for the packet that made the flow
+	case ruleset.Reject:
+		rd.decide(rd.c, ruleset.Drop, "")
+	case ruleset.NAT:
+		rd.decide(rd.c, ruleset.Accept, "")
+	case ruleset.Fwd:
+		rd.effect(reason.OtherStatementSkipped, "fwd")
+		rd.decide(rd.c, ruleset.Drop, "")
+	case ruleset.Queue:
+		rd.effect(reason.QueueSkipped, "queue")
+		rd.decide(cover{may: rd.c.may}, ruleset.Drop, "")
+		rd.decide(rd.c, ruleset.Accept, "")
+	case ruleset.Opaque:
+		rd.effect(reason.OtherStatementSkipped, "a statement that is not understood")
+		rd.maybe()
+	default:
+		rd.sideEffect(s)
+	}
+}
+
+// decide notes a verdict.
+func (rd *reader) decide(c cover, kind ruleset.VerdictKind, target string) {
+	if kind == ruleset.Continue || c.may.empty() {
+		return
+	}
+	rd.f.outcomes = append(rd.f.outcomes, outcome{c, kind, target})
+}
+
+// maybe notes that a statement may end the rule in any way.
+func (rd *reader) maybe() {
+	rd.decide(cover{may: rd.c.may}, ruleset.Accept, "")
+	rd.decide(cover{may: rd.c.may}, ruleset.Drop, "")
+	rd.c.must = box{}
+}
+
+func (rd *reader) match(m ruleset.Match) {
+	rd.c = rd.c.and(rd.a.match(rd.t, m))
+	rd.asks(m.Left)
+	rd.refers(m.Right)
+	if k, ok := m.Left.(ruleset.Meta); ok && isClock(k.Key) {
+		rd.effect(reason.TimedRuleSkipped, "a match on the time")
+	}
+	if k, ok := m.Left.(ruleset.CT); ok && isAccounting(k.Key) {
+		rd.effect(reason.AccountingLost, "a match on ct "+k.Key)
+	}
+}
+
+// asks notes what kind of thing a match reads.
+func (rd *reader) asks(e ruleset.Expr) {
+	if parts, ok := e.(ruleset.Concat); ok {
+		for _, p := range parts {
+			rd.asks(p)
+		}
+		return
+	}
+	switch e := e.(type) {
+	case ruleset.CT:
+		if e.Key == "mark" || e.Key == "label" || isAccounting(e.Key) {
+			rd.f.changing = true
+		}
+		if e.Key == "direction" {
+			rd.f.symmetric = false
+		}
+	case ruleset.Meta:
+		if e.Key == "mark" || isClock(e.Key) {
+			rd.f.changing = true
+		}
+		rd.f.symmetric = rd.f.symmetric && (e.Key == "l4proto" || e.Key == "nfproto" || e.Key == "protocol")
+	default:
+		rd.f.symmetric = false
+	}
+}
+
+// refers notes whether the rule compares with something that changes.
+func (rd *reader) refers(e ruleset.Expr) {
+	ref, ok := e.(ruleset.SetRef)
+	if !ok {
+		return
+	}
+	s := rd.a.named(rd.t, ref)
+	if s == nil || !slices.Contains(s.Flags, "constant") {
+		rd.f.changing = true
+	}
+}
+
+func (rd *reader) effect(why reason.Reason, what string) {
+	if !rd.c.may.empty() {
+		rd.f.effects = append(rd.f.effects, effect{why, what, rd.c.may})
+	}
+}
+
+// sideEffect reads the statements that decide nothing, or not always.
+func (rd *reader) sideEffect(s ruleset.Stmt) {
+	switch s := s.(type) {
+	case ruleset.Counter:
+		rd.effect(reason.CounterSkipped, "counter")
+	case ruleset.Quota:
+		rd.effect(reason.QuotaSkipped, "quota")
+		rd.changes()
+	case ruleset.Limit:
+		rd.limits = true
+		rd.effect(reason.LimitSkipped, "limit")
+		rd.changes()
+	case ruleset.CTCount:
+		rd.effect(reason.ConnlimitSkipped, "ct count")
+		rd.changes()
+	case ruleset.SetUpdate:
+		rd.setUpdate(s)
+	case ruleset.Mangle:
+		rd.mangle(s)
+	case ruleset.Dup:
+		rd.effect(reason.OtherStatementSkipped, "dup")
+	case ruleset.SetObject:
+		if s.Kind != "ct helper" && s.Kind != "ct timeout" && s.Kind != "ct expectation" { // these are for new connections
+			rd.effect(reason.OtherStatementSkipped, s.Kind)
+		}
+	case ruleset.Action:
+		rd.action(s)
+	}
+}
+
+// changes notes a statement that matches some packets of a class now and none later.
+func (rd *reader) changes() {
+	rd.f.changing = true
+	rd.c.must = box{}
+}
+
+func (rd *reader) setUpdate(s ruleset.SetUpdate) {
+	rd.effect(reason.SetUpdateSkipped, s.Op+" @"+string(s.Set))
+	for _, inner := range s.Stmts {
+		rd.sideEffect(inner)
+	}
+	rd.c.must = box{} // a full set ends the rule
+}
+
+func (rd *reader) mangle(s ruleset.Mangle) {
+	switch k := s.Key.(type) {
+	case ruleset.Meta:
+		if k.Key != "nftrace" {
+			rd.effect(reason.MangleSkipped, "meta "+k.Key+" set")
+		}
+	case ruleset.CT:
+		if k.Key == "mark" || k.Key == "label" {
+			rd.effect(reason.MangleSkipped, "ct "+k.Key+" set")
+		}
+	case ruleset.Payload:
+		rd.effect(reason.MangleSkipped, k.Proto+" "+k.Field+" set")
+	case ruleset.Option:
+		if k.Name != "maxseg" { // of SYNs, which are never offloaded
+			rd.effect(reason.MangleSkipped, k.Kind+" "+k.Name+" set")
+		}
+	default:
+		rd.effect(reason.MangleSkipped, "a header field is set")
+	}
+}
+
+func (rd *reader) action(s ruleset.Action) {
+	switch s.Kind {
+	case "log":
+		rd.logs = true
+		rd.effect(reason.LogSkipped, "log")
+	case "notrack", "last", "counter":
+	case "xt":
+		rd.effect(reason.OtherStatementSkipped, "an extension of iptables")
+		rd.maybe()
+	case "tproxy", "synproxy":
+		rd.maybe()
+	default:
+		rd.effect(reason.OtherStatementSkipped, s.Kind)
+	}
+}
+
+// settle takes out what a later statement explains: a limit in a rule that only logs is about the log.
+func (rd *reader) settle() {
+	if !rd.logs || !rd.limits || len(rd.f.outcomes) > 0 {
+		return
+	}
+	kept := rd.f.effects[:0]
+	for _, e := range rd.f.effects {
+		if e.why != reason.LimitSkipped {
+			kept = append(kept, e)
+		}
+	}
+	rd.f.effects = kept
+}
+
+func isClock(key string) bool { return key == "time" || key == "day" || key == "hour" }
+
+func isAccounting(key string) bool { return key == "bytes" || key == "packets" || key == "avgpkt" }

@@ -1,0 +1,47 @@
+package lint
+
+import (
+	"fmt"
+
+	"github.com/nft-offload/nft-offload/internal/reason"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+// insteadOf writes what to do about a rule that offloaded packets skip.
+func (c *checker) insteadOf(h hit) string {
+	switch h.why {
+	case reason.LimitSkipped, reason.QuotaSkipped, reason.QueueSkipped, reason.MangleSkipped, reason.OtherStatementSkipped:
+		return c.exclude(h.rule)
+	case reason.FlowAddBeforeDrop:
+		if ad := c.addAbove(h.rule); ad != nil {
+			return inOrder(h.rule, ad.rule)
+		}
+	case reason.AccountingLost:
+		return "counter in the flowtable, and sysctl net.netfilter.nf_conntrack_acct=1"
+	}
+	return h.why.Info().Remedy
+}
+
+// exclude writes a chain that keeps the rule's flows from `flow add`.
+func (c *checker) exclude(r *ruleset.Rule) string {
+	matches := matchText(r)
+	if matches == "" {
+		return "no flow add for these packets: the rule matches all of them"
+	}
+	for i := range c.adds {
+		if c.adds[i].taken != nil {
+			return fmt.Sprintf("chain offload {\n\t%s return\n\t%s\n}\njump offload in place of that rule, and the same for replies", matches, ruleText(c.adds[i].rule))
+		}
+	}
+	return ""
+}
+
+// addAbove returns the `flow add` rule that comes before a rule.
+func (c *checker) addAbove(r *ruleset.Rule) *addRule {
+	for i := range c.adds {
+		if ad := &c.adds[i]; ad.taken != nil && ad.rule.Table == r.Table && ad.rule.Family == r.Family {
+			return ad
+		}
+	}
+	return nil
+}

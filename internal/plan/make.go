@@ -1,0 +1,291 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nft-offload/nft-offload/internal/caps"
+	"github.com/nft-offload/nft-offload/internal/plan/space"
+	"github.com/nft-offload/nft-offload/internal/reason"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+// Make plans a ruleset for a machine.
+func Make(rs *ruleset.Ruleset, m caps.Machine, o Options) *Plan {
+	b := &builder{
+		rs: rs, plan: &Plan{Chains: []*Chain{}, Flowtables: []*Flowtable{}, Devices: []*Device{}}, reader: space.NewReader(rs),
+		able:   &abilities{machine: m, options: o, seen: map[string]ability{}},
+		placed: map[*ruleset.Rule][]Placement{}, policies: map[*ruleset.Chain][]Placement{},
+	}
+	if m.Kernel.Version.Known() {
+		b.plan.Kernel = m.Kernel.Version.String()
+	}
+	b.handover = b.handsOver()
+	b.devices()
+	for _, g := range b.groups() {
+		b.group(g)
+	}
+	b.chains()
+	b.flowtables()
+	return b.plan
+}
+
+type builder struct {
+	rs     *ruleset.Ruleset
+	plan   *Plan
+	reader *space.Reader
+	able   *abilities
+
+	handover []string // flowtables that rules add flows to
+	placed   map[*ruleset.Rule][]Placement
+	policies map[*ruleset.Chain][]Placement
+}
+
+// hooked is a base chain and its table.
+type hooked struct {
+	table *ruleset.Table
+	chain *ruleset.Chain
+}
+
+// early reports whether the rules of a chain can come before the kernel has made a packet of the frame.
+func early(t *ruleset.Table, c *ruleset.Chain) bool {
+	return c.Base != nil && c.Base.Hook == "ingress" && (t.Family == ruleset.Netdev || t.Family == ruleset.Inet) && !t.Dormant()
+}
+
+// group is devices for which the same plan holds.
+type group struct {
+	devices []string
+	chains  []hooked
+}
+
+// groups finds the devices of ingress chains, and puts those together that cannot be told apart.
+func (b *builder) groups() []*group {
+	chains := map[string][]hooked{}
+	var names []string
+	for _, t := range b.rs.Tables {
+		for _, c := range t.Chains {
+			if !early(t, c) {
+				continue
+			}
+			for _, d := range c.Base.Devices {
+				if _, ok := chains[d]; !ok {
+					names = append(names, d)
+				}
+				chains[d] = append(chains[d], hooked{t, c})
+			}
+		}
+	}
+	slices.Sort(names)
+	var out []*group
+	byKey := map[string]*group{}
+	for _, d := range names {
+		cs := chains[d]
+		slices.SortStableFunc(cs, func(a, c hooked) int { return cmp.Compare(a.chain.Base.Priority, c.chain.Base.Priority) })
+		key := b.key(d, cs)
+		g := byKey[key]
+		if g == nil {
+			g = &group{chains: cs}
+			byKey[key] = g
+			out = append(out, g)
+		}
+		g.devices = append(g.devices, d)
+	}
+	return out
+}
+
+// key is the same for devices with the same plan.
+func (b *builder) key(device string, cs []hooked) string {
+	a := b.able.of(device)
+	var s strings.Builder
+	fmt.Fprintf(&s, "%s|%v|%v|%s|%s|%s|%s", a.profile.Name, a.xdp, a.hardware, a.device.Driver, a.device.Switch.ID, a.device.Type, a.device.HWTCOffload)
+	for _, c := range cs {
+		fmt.Fprintf(&s, "|%p", c.chain)
+		if b.asksForDevice(c) {
+			s.WriteString("|" + device)
+		}
+	}
+	return s.String()
+}
+
+// asksForDevice reports whether some rule of the table looks at the device that a packet came in by.
+func (b *builder) asksForDevice(h hooked) bool {
+	for _, c := range h.table.Chains {
+		for _, r := range c.Rules {
+			if slices.ContainsFunc(r.Stmts, func(s ruleset.Stmt) bool { return readsDevice(s) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func readsDevice(s ruleset.Stmt) bool {
+	of := func(e ruleset.Expr) bool {
+		m, ok := e.(ruleset.Meta)
+		return ok && (m.Key == "iif" || m.Key == "iifname")
+	}
+	var e ruleset.Expr
+	switch s := s.(type) {
+	case ruleset.Match:
+		e = s.Left
+	case ruleset.VMap:
+		e = s.Key
+	}
+	if c, ok := e.(ruleset.Concat); ok {
+		return slices.ContainsFunc(c, of)
+	}
+	return of(e)
+}
+
+// group plans the ingress chains of some devices.
+func (b *builder) group(g *group) {
+	on := b.able.of(g.devices[0])
+	device := space.From(g.devices[0], on.device.Type == "ether")
+	f := &flattener{reader: b.reader}
+	starts := map[*ruleset.Chain]space.Scan{}
+	for _, h := range g.chains {
+		starts[h.chain] = b.reader.Start(h.table).With(device)
+		f.baseChain(h.table, h.chain, device)
+	}
+	j := &judge{}
+	l := &lowerer{on: on, all: b.able}
+	for _, e := range f.entries {
+		e.xdp = b.atXDP(e, on, j)
+		e.filters, e.hardware = b.inHardware(e, l, starts[e.base], j)
+		j.add(e)
+	}
+	for i := range slices.Backward(f.entries) {
+		follow(f.entries, f.entries[i])
+	}
+	b.place(g, f.entries)
+	b.plan.shares = append(b.plan.shares, newShare(g, on, f.entries))
+}
+
+// atXDP is why an entry is not executed at XDP.
+func (b *builder) atXDP(e *entry, on ability, j *judge) Finding {
+	switch {
+	case e.end.Empty():
+		return Finding{Reason: reason.RuleNeverMatches}
+	case !on.xdp.None():
+		return on.xdp
+	case !e.match.None():
+		return e.match
+	case !e.effect.pinned.None():
+		return e.effect.pinned
+	case e.effect.ending == forwards:
+		if f := b.target(e.effect.device); !f.None() {
+			return f
+		}
+	case e.effect.none() && !e.jumps:
+		return Finding{Reason: reason.NoTerminalAction}
+	}
+	return j.xdp(e)
+}
+
+// target is why a device takes no frames from XDP.
+func (b *builder) target(name string) Finding {
+	a := b.able.of(name)
+	x := a.device.XDP
+	if !x.Known {
+		x = a.profile.XDP
+	}
+	switch {
+	case !a.known:
+		return Finding{Reason: reason.FwdTargetNotEarly, Detail: name + " is not a device of the machine"}
+	case a.device.Qdisc.Shapes():
+		return Finding{Reason: reason.FwdTargetNotEarly, Detail: name + " is shaped by " + a.device.Qdisc.Shaper}
+	case x.Has(caps.XDPNdoXmit) != caps.Yes:
+		return Finding{Reason: reason.FwdTargetNotEarly, Detail: name}
+	}
+	return Finding{}
+}
+
+// inHardware is the filters that an entry is in hardware, or why it is not there.
+func (b *builder) inHardware(e *entry, l *lowerer, start space.Scan, j *judge) ([]numbered, Finding) {
+	switch {
+	case e.end.Empty():
+		return nil, Finding{Reason: reason.RuleNeverMatches}
+	case !l.on.hardware.None():
+		return nil, l.on.hardware
+	case !e.match.None():
+		return nil, e.match
+	case !e.effect.pinned.None():
+		return nil, e.effect.pinned
+	case e.effect.ending == goesOn:
+		return nil, Finding{Reason: reason.NoTerminalAction}
+	}
+	fs, f := l.lower(e, start)
+	if !f.None() {
+		return nil, f
+	}
+	if f := j.hw(e); !f.None() {
+		return nil, f
+	}
+	ns, ok := l.prefs.give(fs, e.end)
+	if !ok {
+		return nil, noPrefs()
+	}
+	return ns, Finding{}
+}
+
+// follow puts a jump where the rules are that it leads to: it has no effect of its own.
+func follow(all []*entry, e *entry) {
+	if !e.jumps || !e.effect.none() {
+		return
+	}
+	lowest, highest := Hardware, Software
+	var why Finding
+	for _, in := range all[e.from:e.to] {
+		lowest, highest = min(lowest, in.tier()), max(highest, in.tier())
+		why = first(why, in.xdp)
+	}
+	switch {
+	case e.from == e.to:
+		e.xdp = Finding{Reason: reason.NoTerminalAction}
+	case lowest == Hardware:
+		e.hardware = Finding{}
+	case highest == Software && e.xdp.None():
+		e.xdp = why
+	}
+}
+
+// place writes down where each rule of a group is: where the slowest of its entries is.
+func (b *builder) place(g *group, entries []*entry) {
+	at := map[*ruleset.Rule]*entry{}
+	var order []*ruleset.Rule
+	filters := map[*ruleset.Rule]int{}
+	for _, e := range entries {
+		if e.rule == nil {
+			b.policies[e.chain] = append(b.policies[e.chain], placement(g, e, len(e.filters)))
+			continue
+		}
+		filters[e.rule] += len(e.filters)
+		if have, ok := at[e.rule]; !ok {
+			order = append(order, e.rule)
+		} else if have.tier() <= e.tier() && !have.end.Empty() || e.end.Empty() {
+			continue
+		}
+		at[e.rule] = e
+	}
+	for _, r := range order {
+		b.placed[r] = append(b.placed[r], placement(g, at[r], filters[r]))
+	}
+}
+
+func placement(g *group, e *entry, filters int) Placement {
+	p := Placement{Devices: g.devices, Tier: e.tier()}
+	switch p.Tier {
+	case Hardware:
+		p.Filters = filters
+	case XDP:
+		p.Finding = e.hardware
+	case Software:
+		p.Finding = e.xdp
+		if h := e.hardware; !h.None() && !sameFinding(h, e.xdp) {
+			p.Hardware = &h
+		}
+	}
+	return p
+}

@@ -1,0 +1,143 @@
+package space
+
+// Mask is the values v with v&Bits == Want.
+type Mask struct{ Bits, Want Value }
+
+// maskIntervals bounds the intervals that a mask may be written as; one with more stays a mask.
+const maskIntervals = 1 << 10
+
+// intervals writes the mask as a set of values of a width, where that is short.
+func (m Mask) intervals(width int) (Set, bool) {
+	top := highest(width)
+	if !m.Want.andNot(m.Bits.and(top)).isZero() {
+		return nil, true // no value has a bit that was masked away
+	}
+	low := 0 // bits below the mask: an interval
+	for low < width && !m.Bits.bit(low) {
+		low++
+	}
+	var free []int
+	for i := low; i < width; i++ {
+		if !m.Bits.bit(i) {
+			free = append(free, i)
+		}
+		if 1<<len(free) > maskIntervals {
+			return nil, false
+		}
+	}
+	out := make([]Interval, 0, 1<<len(free))
+	for n := range 1 << len(free) {
+		v := m.Want
+		for i, b := range free {
+			if n>>i&1 == 1 {
+				v = v.or(Number(1).shiftLeft(b))
+			}
+		}
+		out = append(out, Interval{v, v.or(highest(low))})
+	}
+	return SetOf(out), true
+}
+
+// atLeast is the smallest value of the mask that is not below v.
+func (m Mask) atLeast(v Value, width int) (Value, bool) {
+	c := m.Want.or(v.andNot(m.Bits))
+	diff := c.xor(v)
+	if diff.isZero() {
+		return v, true
+	}
+	p := diff.length() - 1
+	if c.bit(p) {
+		// Larger already at bit p: free bits below it may be 0.
+		return v.shiftRight(p).shiftLeft(p).or(Number(1).shiftLeft(p)).or(m.Want.and(highest(p))), true
+	}
+	for q := p + 1; q < width; q++ {
+		if !m.Bits.bit(q) && !v.bit(q) {
+			return v.shiftRight(q).shiftLeft(q).or(Number(1).shiftLeft(q)).or(m.Want.and(highest(q))), true
+		}
+	}
+	return Value{}, false
+}
+
+// meets reports whether some value of a set has the mask.
+func (m Mask) meets(s Set, width int) bool {
+	for _, iv := range s {
+		if v, ok := m.atLeast(iv.First, width); ok && v.Compare(iv.Last) <= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// disjoint reports whether no value has both masks.
+func (m Mask) disjoint(n Mask) bool {
+	return !m.Want.xor(n.Want).and(m.Bits).and(n.Bits).isZero()
+}
+
+// Masks writes a set of values of a width as masks that exclude each other: one where that is possible, else one for
+// each block of a power of two, or for each value where they have to be whole. It is false where that takes more than
+// most.
+func (s Set) Masks(width, most int, whole bool) ([]Mask, bool) {
+	if m, ok := s.oneMask(width); ok && (!whole || m.Whole(width)) {
+		return []Mask{m}, true
+	}
+	if len(s) > most {
+		return nil, false
+	}
+	var out []Mask
+	for _, iv := range s {
+		for first := iv.First; ; {
+			n := 0
+			if !whole {
+				n = block(first, iv.Last, width)
+			}
+			free := highest(n)
+			out = append(out, Mask{Bits: highest(width).andNot(free), Want: first})
+			if len(out) > most {
+				return nil, false
+			}
+			end := first.or(free)
+			if end.Compare(iv.Last) >= 0 {
+				break
+			}
+			first = end.next()
+		}
+	}
+	return out, true
+}
+
+// block is the largest number of free low bits in a block that begins at first and does not reach beyond last.
+func block(first, last Value, width int) int {
+	n := 0
+	for n < width && first.and(highest(n+1)).isZero() && first.or(highest(n+1)).Compare(last) <= 0 {
+		n++
+	}
+	return n
+}
+
+// oneMask finds the mask whose values are just those of a set, for fields of few bits.
+func (s Set) oneMask(width int) (Mask, bool) {
+	const mostBits = 16
+	if width > mostBits || len(s) == 0 {
+		return Mask{}, false
+	}
+	same := highest(width)
+	count := uint64(0)
+	want := s[0].First
+	for _, iv := range s {
+		same = same.andNot(iv.First.xor(want)).andNot(highest(iv.Open()))
+		count += iv.Last.Lo - iv.First.Lo + 1
+	}
+	if count != 1<<(width-same.ones()) {
+		return Mask{}, false
+	}
+	return Mask{same, want.and(same)}, true
+}
+
+// Whole reports whether the mask is over all bits of a width: one value.
+func (m Mask) Whole(width int) bool { return m.Bits == highest(width) }
+
+// Length is the length of the prefix that the mask is; false where it is none.
+func (m Mask) Length(width int) (int, bool) {
+	n := m.Bits.ones()
+	return n, m.Bits == highest(width).andNot(highest(width-n))
+}

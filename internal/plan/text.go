@@ -1,0 +1,253 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/nft-offload/nft-offload/internal/reason"
+)
+
+// columns is how wide the text of a plan is.
+const columns = 80
+
+// Text renders the plan for people.
+func (p *Plan) Text() string {
+	w := &writer{}
+	if p.Kernel != "" {
+		w.line("kernel " + p.Kernel)
+	}
+	for _, d := range p.Devices {
+		w.device(d)
+	}
+	for _, c := range p.Chains {
+		w.chain(c)
+	}
+	for _, f := range p.Flowtables {
+		w.flowtable(f)
+	}
+	w.line("")
+	w.line(p.Summary())
+	return strings.TrimLeft(w.b.String(), "\n")
+}
+
+// Summary counts the rules of each tier.
+func (p *Plan) Summary() string {
+	n := map[Tier]int{}
+	for _, c := range p.Chains {
+		for _, r := range c.Rules {
+			n[r.Tier()]++
+		}
+	}
+	return fmt.Sprintf("%d rules: %d hardware, %d xdp, %d software", n[Hardware]+n[XDP]+n[Software], n[Hardware], n[XDP], n[Software])
+}
+
+// Tier is the slowest that the rule is at on any device.
+func (r *Rule) Tier() Tier {
+	t := Hardware
+	for _, p := range r.At {
+		t = min(t, p.Tier)
+	}
+	return t
+}
+
+// String names the rule as nft(8) does: "netdev filter ingress handle 12".
+func (r Ref) String() string {
+	s := fmt.Sprintf("%s %s %s", r.Family, r.Table, r.Chain)
+	if r.Handle == 0 {
+		return s + " policy"
+	}
+	return fmt.Sprintf("%s handle %d", s, r.Handle)
+}
+
+// Sentence is the finding for people, with the code in front.
+func (f Finding) Sentence() string {
+	i := f.Reason.Info()
+	s := "[" + i.Code + "] " + i.Text
+	var more []string
+	if f.Rule != nil {
+		more = append(more, f.Rule.String())
+	}
+	if f.Detail != "" {
+		more = append(more, f.Detail)
+	}
+	if len(more) > 0 {
+		s += " (" + strings.Join(more, ", ") + ")"
+	}
+	return s
+}
+
+// short is the finding where there is no room for its sentence.
+func (f Finding) short() string {
+	if f.Detail == "" {
+		return "[" + f.Reason.Code() + "]"
+	}
+	return "[" + f.Reason.Code() + "] " + f.Detail
+}
+
+// writer collects lines of text.
+type writer struct{ b strings.Builder }
+
+func (w *writer) line(s string) { w.b.WriteString(strings.TrimRight(s, " ") + "\n") }
+
+// wrap writes text behind a prefix, and further lines below it. Words are never cut.
+func (w *writer) wrap(prefix, text string) {
+	indent := strings.Repeat(" ", utf8.RuneCountInString(prefix))
+	line, empty := prefix, true
+	for word := range strings.FieldsSeq(text) {
+		if !empty && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > columns {
+			w.line(line)
+			line, empty = indent, true
+		}
+		if !empty {
+			line += " "
+		}
+		line, empty = line+word, false
+	}
+	w.line(line)
+}
+
+func (w *writer) device(d *Device) {
+	head := "device " + d.Name
+	if d.Profile != "" {
+		head += ", profile " + d.Profile
+	}
+	w.line(head)
+	if !d.XDP.None() {
+		w.wrap("  no xdp       ", d.XDP.Sentence())
+	}
+	if !d.Hardware.None() && !sameFinding(d.Hardware, d.XDP) {
+		w.wrap("  no hardware  ", d.Hardware.Sentence())
+	}
+}
+
+func (w *writer) chain(c *Chain) {
+	w.line("")
+	head := fmt.Sprintf("chain %s %s %s", c.Family, c.Table, c.Name)
+	if c.Hook != "" {
+		head += fmt.Sprintf(": %s %s, priority %d", c.Type, c.Hook, c.Priority)
+	}
+	if c.Policy != "" {
+		head += ", policy " + c.Policy
+	}
+	if len(c.Devices) > 0 {
+		head += ", devices " + strings.Join(c.Devices, " ")
+	}
+	w.wrap("", head)
+	if c.Finding != nil {
+		w.wrap("  software  ", fmt.Sprintf("all %d rules: %s", len(c.Rules), c.Finding.Sentence()))
+		return
+	}
+	for _, f := range c.Kernel {
+		w.wrap("  the kernel's `flags offload` would refuse the chain: ", f.short())
+	}
+	for _, r := range c.Rules {
+		w.rule(r)
+	}
+	if len(c.PolicyAt) > 0 {
+		w.placements("policy drop", c.PolicyAt)
+	}
+}
+
+func (w *writer) rule(r *Rule) {
+	w.placements(fmt.Sprintf("%d: %s", r.Handle, r.Text), r.At)
+	if r.Kernel != nil {
+		w.wrap(detail, "`flags offload` would refuse: "+r.Kernel.short())
+	}
+}
+
+// detail is the indent of what is said about a rule.
+const detail = "              "
+
+func (w *writer) placements(what string, at []Placement) {
+	if len(at) == 1 {
+		w.wrap(fmt.Sprintf("  %-9s ", at[0].Tier), what)
+		w.placement(detail, at[0])
+		return
+	}
+	w.wrap(fmt.Sprintf("  %-9s ", "differs"), what)
+	for _, p := range at {
+		w.wrap(detail, fmt.Sprintf("%s on %s", p.Tier, strings.Join(p.Devices, " ")))
+		w.placement(detail+"  ", p)
+	}
+}
+
+func (w *writer) placement(indent string, p Placement) {
+	switch p.Tier {
+	case Hardware:
+		if p.Filters > 1 {
+			w.wrap(indent, fmt.Sprintf("%d filters", p.Filters))
+		}
+	case XDP:
+		if p.Finding.Reason != reason.NoFlower && p.Finding.Reason != reason.NoNdoSetupTC {
+			w.wrap(indent, "not hardware: "+p.Finding.Sentence())
+		}
+	case Software:
+		w.wrap(indent, p.Finding.Sentence())
+		if p.Hardware != nil && !ofDevice(p.Hardware.Reason) {
+			w.wrap(indent, "not hardware: "+p.Hardware.Sentence())
+		}
+	}
+}
+
+// ofDevice reports whether a reason holds for all rules of a device, and was said there.
+func ofDevice(r reason.Reason) bool {
+	return r.Scope() == reason.Device || r.Scope() == reason.Machine || r == reason.NoFlower
+}
+
+func (w *writer) flowtable(f *Flowtable) {
+	w.line("")
+	head := fmt.Sprintf("flowtable %s %s %s", f.Family, f.Table, f.Name)
+	if len(f.Flags) > 0 {
+		head += ", flags " + strings.Join(f.Flags, " ")
+	}
+	w.wrap("", head)
+	for _, d := range f.Devices {
+		w.flowDevice(d)
+	}
+	for _, x := range f.Findings {
+		w.wrap("  ", x.Sentence())
+	}
+	for _, a := range f.Adds {
+		w.flowAdd(a)
+	}
+}
+
+func (w *writer) flowDevice(d FlowDevice) {
+	prefix := "  device " + d.Name + ": "
+	switch {
+	case len(d.Lowest) > 0:
+		w.wrap(prefix, "its frames arrive by "+strings.Join(d.Lowest, " "))
+		return
+	case d.Hook == "":
+		w.wrap(prefix, "no fast path: "+d.XDP.Sentence())
+	case d.Hook == "xdp":
+		w.wrap(prefix, "xdp")
+	default:
+		w.wrap(prefix, d.Hook+": "+d.XDP.Sentence())
+	}
+	if d.Offload.None() {
+		w.wrap(strings.Repeat(" ", len(prefix)), "takes `flags offload`")
+		return
+	}
+	w.wrap(strings.Repeat(" ", len(prefix)), "`flags offload` is refused: "+d.Offload.short())
+}
+
+func (w *writer) flowAdd(a FlowAdd) {
+	w.wrap("  ", fmt.Sprintf("%s: %s", a.Rule, a.Text))
+	if len(a.Covers) > 0 {
+		w.wrap("    takes flows of: ", strings.Join(slices.Compact(a.Covers), "; "))
+	}
+	if !a.Finding.None() {
+		w.wrap("    takes none: ", a.Finding.Sentence())
+		return
+	}
+	for i, e := range a.Before {
+		prefix := "    but not what comes first to: "
+		if i > 0 {
+			prefix = strings.Repeat(" ", len(prefix))
+		}
+		w.wrap(prefix, fmt.Sprintf("%d: %s", e.Rule.Handle, e.Text))
+	}
+}
