@@ -77,20 +77,36 @@ func (m Machine) handedOver(f Flow) (verdict, bool) {
 		return verdict{}, false
 	}
 	v := verdict{stage: NotHandedOver, reason: codeNotAdded}
-	if m.First != nil {
-		if d, ok := m.First(f); ok {
-			v.sentence = fmt.Sprintf("rule %s (`%s`) decides on its packets before any `flow add` rule sees them", d.Rule, d.Text)
-			v.advice = advise(d.Advice)
-			return v, true
+	var met Meeting
+	if m.Rules != nil {
+		met = Meet(m.Rules, f)
+	}
+	switch met.How {
+	case Decided:
+		v.sentence = fmt.Sprintf("rule %s (`%s`) %ss its packets before they come to a rule with `flow add`", met.Rule, met.Text, met.Verdict)
+		if met.Verdict == "accept" {
+			v.advice = advise("put the rule with `flow add` before that one; it neither accepts nor drops, so nothing else changes")
 		}
-	}
-	v.sentence = "no `flow add` rule has taken it: either its packets do not match one, or an earlier rule decides on them first"
-	for _, a := range m.Adds {
-		v.advice = append(v.advice, fmt.Sprintf("compare it with rule %s %s %s handle %d, and with the rules before it", a.Family, a.Table, a.Chain, a.Handle))
-	}
-	v.advice = append(v.advice, "an `accept` for established packets must come after `flow add`, not before it: `nft -a list ruleset`")
-	if len(m.Adds) == 0 {
-		v.advice = append(v.advice, "a connection that is older than the ruleset cannot get a label: let it begin anew")
+	case Reached:
+		v.sentence, v.advice = met.untaken()
+	case Unmatched:
+		v.sentence = fmt.Sprintf("its packets do not match rule %s (`%s`)", met.Rule, met.Text)
+		v.advice = advise("widen the rule if this flow is meant to be fast")
+	case NotKnown:
+		v.sentence = "no `flow add` rule has taken it: either its packets do not match one, or an earlier rule decides on them first"
+		for _, a := range m.Adds {
+			v.advice = append(v.advice, fmt.Sprintf("compare it with rule %s %s %s handle %d, and with the rules before it", a.Family, a.Table, a.Chain, a.Handle))
+		}
+		v.advice = append(v.advice, "an `accept` for established packets must come after `flow add`, not before it: `nft -a list ruleset`")
 	}
 	return v, true
+}
+
+// untaken is said of a flow that comes to a rule with `flow add` and has no sign of it.
+func (m Meeting) untaken() (sentence string, advice []string) {
+	if !m.Lowered {
+		return fmt.Sprintf("its packets come to rule %s (`%s`), and the kernel has not taken it: no packet came since, there is no route back or no neighbor, the packets have IPv4 options, or memory is short", m.Rule, m.Text), nil
+	}
+	return "its packets come to a rule with `flow add`, and it got no label: no packet came since, or the connection is older than the first rule that uses labels and has no room for one",
+		advise("let the connection begin anew; new ones get labels")
 }

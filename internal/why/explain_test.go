@@ -156,11 +156,9 @@ func examples() []example {
 	add(why.State, "no-reply", "UDP one way only", machine(nil), tracked(func(c *why.Connection) { udp(c); c.Bits.SeenReply = false }), here)
 	add(why.NotHandedOver, "not-added", "no rule took it", machine(nil), lost, here)
 	add(why.NotHandedOver, "not-added", "no rule of the kernel's flowtable took it", machine(kernel), lost, here)
-	add(why.NotHandedOver, "not-added", "an earlier rule decides", machine(func(m *why.Machine) {
-		m.First = func(why.Flow) (why.Decider, bool) {
-			return why.Decider{Rule: "inet filter forward handle 4", Text: "ct state established,related accept", Advice: "put the `flow add` rule before it"}, true
-		}
-	}), lost, here)
+	for name, rules := range map[string]string{} {
+		add(why.NotHandedOver, "not-added", name, machine(func(m *why.Machine) { m.Rules = decoded(rules) }), lost, here)
+	}
 	add(why.DeviceNotListed, "not-listed", "a device that is not listed", machine(nil), plain, routed("r0", "r2", false))
 	add(why.DeviceNotListed, "not-listed", "a bridge whose ports are not listed, of a kernel flowtable", machine(kernel), tracked(func(c *why.Connection) { c.Bits.Offload = false; c.Mark = 1; c.Labels = handover.Labels{} }), routed("br0", "r1", false)).machine.Flowtables[0].Mark = 1
 	add(why.DeviceOff, "netdev-chain", "a device with a netdev chain", machine(func(m *why.Machine) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
 // Machine is what is the same for all flows.
@@ -25,8 +26,8 @@ type Machine struct {
 	Accounting bool
 	// Unseen is what could not be looked at, and why: "the daemon: permission denied".
 	Unseen []string
-	// First finds the rule that decides on a flow before any `flow add` rule could take it; nil: nobody looks.
-	First func(Flow) (Decider, bool)
+	// Rules is the whole ruleset; nil: it could not be read.
+	Rules *ruleset.Ruleset
 }
 
 // Add is a rule with `flow add`.
@@ -34,13 +35,6 @@ type Add struct {
 	Family, Table, Chain string
 	Handle               int
 	Flowtable            string
-}
-
-// Decider is a rule that decides on a flow's packets before they reach `flow add`.
-type Decider struct {
-	Rule   string // "inet filter forward handle 4"
-	Text   string // in nft's syntax
-	Advice string
 }
 
 // hands reports whether any rule hands flows over.

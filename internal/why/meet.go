@@ -1,0 +1,162 @@
+package why
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nft-offload/nft-offload/internal/eval"
+	"github.com/nft-offload/nft-offload/internal/handover"
+	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+// Meeting is how packets of a flow meet the rules that hand flows over.
+type Meeting struct {
+	How  How
+	Rule string // "inet filter forward handle 4": the one that decides first, that is reached, or that does not match
+	Text string // of the rule
+	// Verdict is what a rule decides that comes first: "accept", "drop".
+	Verdict string
+	// Add is the rule with `flow add` that is not reached, where one decides first.
+	Add string
+	// Lowered says that the rule sets a label, or a mark, in place of `flow add`.
+	Lowered bool
+}
+
+// How a flow meets the rules.
+type How uint8
+
+// The ways.
+const (
+	NotKnown  How = iota // the ruleset asks what is not known here
+	Decided              // another rule decides first
+	Reached              // a `flow add` rule is reached
+	Unmatched            // no `flow add` rule matches
+)
+
+// Meet says which rules of the forward hook an established packet of the flow's first direction meets, or of the other
+// direction where that comes further. Package eval carries the rules out.
+func Meet(rs *ruleset.Ruleset, f Flow) Meeting {
+	if f.Conn == nil || f.In == "" || f.Out == "" {
+		return Meeting{}
+	}
+	e := eval.New(rs, nil)
+	forth := meeting(e.Run(established(f, false)))
+	if forth.How == Reached {
+		return forth
+	}
+	if back := meeting(e.Run(established(f, true))); back.How == Reached {
+		return back
+	}
+	return forth
+}
+
+// established is a packet of one direction of a flow as it is at the forward hook: destinations have been translated,
+// sources not yet.
+func established(f Flow, reply bool) eval.Packet {
+	c := f.Conn
+	t, in, out := packet.Tuple{Src: c.Orig.Src, Dst: c.Reply.Src, Proto: c.Orig.Proto}, f.In, f.Out
+	if reply {
+		t, in, out = packet.Tuple{Src: c.Reply.Src, Dst: c.Orig.Src, Proto: c.Orig.Proto}, f.Out, f.In
+	}
+	const host = 0 // PACKET_HOST
+	kind, status, none := uint8(host), statusWord(c), ""
+	helper := &none
+	if c.Helper != "" {
+		helper = &c.Helper
+	}
+	labels := labelBytes(c.Labels)
+	mark, zone, expires := c.Mark, c.Zone, c.Timeout
+	ct := &eval.Conntrack{
+		State: eval.StateEstablished, Status: &status, Mark: &mark, Labels: &labels, Reply: &reply,
+		Original: &c.Orig, Answer: &c.Reply, Zone: &zone, Helper: helper,
+	}
+	if c.HasTimeout {
+		ct.Expiration = &expires
+	}
+	s := packet.New(t, make([]byte, 32))
+	return eval.Packet{
+		Frame: s.Build(), In: &eval.Device{Name: in}, Out: &eval.Device{Name: out}, Route: eval.RouteForward, Type: &kind,
+		NoSocket: true, CT: ct,
+	}
+}
+
+// statusWord is the status as nft compares it (enum ip_conntrack_status).
+func statusWord(c *Connection) uint32 {
+	var w uint32
+	for bit, set := range map[int]bool{
+		1: c.Bits.SeenReply, 2: c.Bits.Assured, 3: c.Bits.Confirmed, 6: c.Bits.SeqAdjust, 9: c.Bits.Dying, 12: c.Bits.NATClash,
+		4: c.Reply.Dst != c.Orig.Src, 5: c.Reply.Src != c.Orig.Dst, 14: c.Bits.Offload, 15: c.Bits.HWOffload,
+	} {
+		if set {
+			w |= 1 << bit
+		}
+	}
+	return w
+}
+
+// labelBytes writes labels most significant first, as eval has them.
+func labelBytes(l handover.Labels) [16]byte {
+	var b [16]byte
+	for _, n := range l.List() {
+		b[len(b)-1-n/8] |= 1 << (n % 8)
+	}
+	return b
+}
+
+// meeting reads the rules that were met at the forward hook.
+func meeting(r eval.Result) Meeting {
+	steps := slices.DeleteFunc(slices.Clone(r.Steps), func(s eval.Step) bool { return s.Hook != eval.Forward })
+	var unmatched, decided *eval.Step
+	for i := range steps {
+		s := &steps[i]
+		switch {
+		case strings.HasPrefix(s.Rule.Chain, handover.AddChain):
+			return Meeting{How: Reached, Rule: place(s.Rule), Text: s.Rule.String(), Lowered: true}
+		case hands(s.Rule) && s.Matched && !lowered(s.Rule):
+			return Meeting{How: Reached, Rule: place(s.Rule), Text: ruleText(s.Rule)}
+		case hands(s.Rule) && unmatched == nil:
+			unmatched = s
+		case (s.Verdict == "accept" || s.Verdict == "drop") && decided == nil:
+			decided = s
+		}
+	}
+	switch {
+	case unmatched != nil && (decided == nil || decided.Rule.Table != unmatched.Rule.Table || unmatched.Rule.Chain != decided.Rule.Chain || unmatched.Rule.Index < decided.Rule.Index):
+		return Meeting{How: Unmatched, Rule: place(unmatched.Rule), Text: ruleText(unmatched.Rule)}
+	case decided != nil:
+		return Meeting{How: Decided, Rule: place(decided.Rule), Text: ruleText(decided.Rule), Verdict: decided.Verdict}
+	}
+	return Meeting{}
+}
+
+// hands reports whether a rule hands flows over: by `flow add`, or by a jump to what stands for one.
+func hands(r *ruleset.Rule) bool {
+	return lowered(r) || slices.ContainsFunc(r.Stmts, func(s ruleset.Stmt) bool {
+		_, ok := s.(ruleset.FlowAdd)
+		return ok
+	})
+}
+
+// lowered reports whether a rule jumps to a chain that stands for `flow add`.
+func lowered(r *ruleset.Rule) bool {
+	return slices.ContainsFunc(r.Stmts, func(s ruleset.Stmt) bool {
+		v, ok := s.(ruleset.Verdict)
+		return ok && strings.HasPrefix(v.Target, handover.AddChain)
+	})
+}
+
+// place names a rule as nft(8) does.
+func place(r *ruleset.Rule) string {
+	return fmt.Sprintf("%s %s %s handle %d", r.Family, r.Table, r.Chain, r.Handle)
+}
+
+// ruleText is the rule as it was written, before it was lowered.
+func ruleText(r *ruleset.Rule) string {
+	text := r.String()
+	if before, _, ok := strings.Cut(text, "jump "+handover.AddChain); ok {
+		return before + "flow add"
+	}
+	return text
+}
