@@ -18,8 +18,11 @@ type EncodeOptions struct {
 // Encode renders a ruleset as nft lists it: the tables, in each one chains, objects, sets and maps with their elements,
 // flowtables, and the rules at the end.
 //
-// What nft 1.0.6 drops or refuses of its own JSON, so that loading it again lists less, is in the documentation of
-// Lossy. String loses none of it.
+// With nft 1.0.6 some things cannot be loaded from JSON, whoever writes it; String has them all. It refuses synproxy
+// objects, ct expectations and maps whose data are a concatenation, prints updates of maps as text and the types of
+// unnamed integers as "integer", and drops without a word: comments of tables, chains, sets and objects, the policy of
+// ct timeouts, auto-merge of sets, what elements have counted, flags of tables, chains and flowtables, devices of
+// flowtables, and the level of `socket cgroupv2`.
 func Encode(r *Ruleset, o EncodeOptions) []byte {
 	e := &encoder{load: o.Load}
 	e.raw(`{"nftables": [`)
@@ -35,7 +38,9 @@ func Encode(r *Ruleset, o EncodeOptions) []byte {
 	for _, t := range r.Tables {
 		item(func() { e.table(t) })
 		for _, c := range t.Chains {
-			item(func() { e.chain(c) })
+			for _, part := range e.parts(c) {
+				item(func() { e.chain(part) })
+			}
 		}
 		for _, ob := range t.Objects {
 			item(func() { e.object(ob) })
@@ -215,6 +220,21 @@ func (e *encoder) table(t *Table) {
 	o.str("comment", t.Comment)
 	o.extra(t.Extra)
 	o.endKind()
+}
+
+// parts are the objects that a chain is written as. nft 1.0.6 reads one device for each; more objects of the same
+// chain add theirs.
+func (e *encoder) parts(c *Chain) []*Chain {
+	if !e.load || c.Base == nil || len(c.Base.Devices) < 2 {
+		return []*Chain{c}
+	}
+	var out []*Chain
+	for _, d := range c.Base.Devices {
+		part, base := *c, *c.Base
+		base.Devices, part.Base = []string{d}, &base
+		out = append(out, &part)
+	}
+	return out
 }
 
 func (e *encoder) chain(c *Chain) {

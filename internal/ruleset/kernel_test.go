@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nft-offload/nft-offload/internal/nft"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 )
@@ -41,6 +43,32 @@ func corpus(t *testing.T) map[string]string {
 	return all
 }
 
+// read returns the ruleset of a namespace as the program reads it: with what the JSON of nft leaves out.
+func read(t *testing.T, ns *testkit.NS) *ruleset.Ruleset {
+	t.Helper()
+	var r *ruleset.Ruleset
+	err := ns.Do(func() error {
+		var err error
+		r, err = nft.Read(t.Context(), "", nil)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// withoutLines drops the lines that end in something.
+func withoutLines(text, end string) string {
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.HasSuffix(strings.TrimSpace(line), end) {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
 // list returns the ruleset of a namespace as nft lists it in JSON.
 func list(t *testing.T, ns *testkit.NS) []byte {
 	t.Helper()
@@ -60,6 +88,7 @@ func normal(t *testing.T, doc []byte) string {
 	for _, o := range top.Nftables {
 		for kind, fields := range o {
 			delete(fields, "handle")
+			settle(fields)
 			line, err := json.Marshal(fields)
 			if err != nil {
 				t.Fatal(err)
@@ -72,22 +101,48 @@ func normal(t *testing.T, doc []byte) string {
 	return out.String()
 }
 
-// opaques are the parts of a ruleset that were not understood.
+// settle puts what is in no order in one: the elements of sets, which the kernel hashes with a seed. It takes out the
+// time that elements have left.
+func settle(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		delete(v, "expires")
+		for k, m := range v {
+			settle(m)
+			if l, ok := m.([]any); ok && (k == "set" || k == "elem") {
+				slices.SortFunc(l, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+			}
+		}
+	case []any:
+		for _, e := range v {
+			settle(e)
+		}
+	}
+}
+
+// opaques are the parts of a ruleset that were not understood, of those that nft 1.0.6 has JSON for: updates of maps it
+// prints as text.
 func opaques(r *ruleset.Ruleset) []string {
 	var out []string
-	text := string(ruleset.Encode(r, ruleset.EncodeOptions{}))
 	for _, t := range r.Tables {
 		for _, c := range t.Chains {
 			for _, u := range c.Rules {
 				for _, s := range u.Stmts {
-					if o, ok := s.(ruleset.Opaque); ok {
+					if o, ok := s.(ruleset.Opaque); ok && !bytes.HasPrefix(o.Raw, []byte(`"`)) {
 						out = append(out, string(o.Raw))
 					}
 				}
+				if text := u.String(); strings.Contains(text, "<opaque") {
+					out = append(out, text)
+				}
+			}
+		}
+		for _, s := range t.Sets {
+			if text := s.String(); strings.Contains(text, "<opaque") {
+				out = append(out, text)
 			}
 		}
 	}
-	_ = text
 	return out
 }
 
@@ -98,8 +153,10 @@ func TestTextLoadsAsTheSame(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ns := scratch(t, "a")
 			ns.NFTables(text)
-			doc := list(t, ns)
-			r := decode(t, string(doc))
+			doc, r := list(t, ns), read(t, ns)
+			if o := opaques(r); o != nil {
+				t.Errorf("not understood: %q", o)
+			}
 			other := scratch(t, "b")
 			if out, err := other.Pipe(r.String(), "nft", "-f", "-"); err != nil {
 				t.Fatalf("%v\n%s\n%s", err, out, r)
@@ -107,20 +164,23 @@ func TestTextLoadsAsTheSame(t *testing.T) {
 			if diff := cmp.Diff(normal(t, doc), normal(t, list(t, other))); diff != "" {
 				t.Errorf("%s\n%s", diff, r)
 			}
+			if diff := cmp.Diff(normal(t, ruleset.Encode(r, ruleset.EncodeOptions{})), normal(t, ruleset.Encode(read(t, other), ruleset.EncodeOptions{}))); diff != "" {
+				t.Errorf("with what the JSON leaves out: %s", diff)
+			}
 		})
 	}
 }
 
-// TestJSONLoadsAsTheSame is the same with JSON in place of text.
+// TestJSONLoadsAsTheSame is the same with JSON in place of text. Lines that end in "# no json" are left out: nft 1.0.6
+// does not read its own JSON for them (see Encode).
 func TestJSONLoadsAsTheSame(t *testing.T) {
 	testkit.Need(t, testkit.Netns, testkit.NFT)
 	for name, text := range corpus(t) {
 		t.Run(name, func(t *testing.T) {
 			ns := scratch(t, "a")
-			ns.NFTables(text)
-			doc := list(t, ns)
-			r := decode(t, string(doc))
-			if diff := cmp.Diff(normal(t, doc), normal(t, ruleset.Encode(r, ruleset.EncodeOptions{}))); diff != "" {
+			ns.NFTables(withoutLines(text, "# no json"))
+			doc, r := list(t, ns), read(t, ns)
+			if diff := cmp.Diff(r, decode(t, string(ruleset.Encode(r, ruleset.EncodeOptions{})))); diff != "" {
 				t.Errorf("encoded: %s", diff)
 			}
 			other := scratch(t, "b")

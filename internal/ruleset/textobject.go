@@ -22,12 +22,15 @@ func (r *Ruleset) String() string {
 func (t *Table) String() string {
 	p := &printer{table: t}
 	p.put("table ", string(t.Family), " ", t.Name, " {\n")
+	gap := ""
+	if t.Comment != "" || len(t.Flags) > 0 {
+		gap = "\n"
+	}
 	p.comment("\t", t.Comment)
 	p.flags("\tflags ", t.Flags)
 	if len(t.Flags) > 0 {
 		p.put("\n")
 	}
-	gap := ""
 	part := func(f func()) {
 		p.put(gap)
 		gap = "\n"

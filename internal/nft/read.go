@@ -1,0 +1,87 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+// Read returns a whole ruleset as values: the live one for the path "", else a file ("-": standard input). JSON is
+// decoded as it is. Text is loaded by nft(8) in a scratch namespace with stand-ins for its devices, and read back:
+// rules have no handles then. The live ruleset is never touched.
+//
+// Errors: *fs.PathError (no such file), *ruleset.SyntaxError (JSON), *Error (nft refused; File and Line are the
+// user's), *SourceError, ErrPermission, ErrNotInstalled, *NoNamespaceError (text, without root).
+func Read(ctx context.Context, path string, stdin io.Reader) (*ruleset.Ruleset, error) {
+	if path == "" {
+		l, err := listAll(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read ruleset: %w", err)
+		}
+		return l.ruleset()
+	}
+	src, err := ReadSource(path, stdin)
+	if err != nil {
+		return nil, err
+	}
+	if !src.json() {
+		return readText(ctx, src)
+	}
+	r, err := ruleset.Decode([]byte(src.Text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", src.Name, err)
+	}
+	return r, nil
+}
+
+// ErrJSON is an nft(8) that lists the ruleset as text but fails to list it as JSON.
+var ErrJSON = errors.New("nft cannot list this ruleset as JSON, which it can as text: a bug of that version " +
+	"(1.0.6 crashes on `tcp option @...` and on some tables with flags); use a newer nft")
+
+// NoNamespaceError is a machine that does not let an ordinary user make a namespace to load a ruleset in.
+type NoNamespaceError struct{ Err error }
+
+// Error says what is not permitted and what can be done.
+func (e *NoNamespaceError) Error() string {
+	return fmt.Sprintf("reading nft's language without root takes a user namespace of its own, which this machine does not permit (%v): "+
+		"run it as root, or give it JSON (nft -j list ruleset)", e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *NoNamespaceError) Unwrap() error { return e.Err }
+
+// rawListing is a ruleset as nft lists it: as JSON, and as text without the elements of sets. The text has what the JSON
+// leaves out.
+type rawListing struct{ json, text []byte }
+
+// listAll lists the ruleset of this thread's network namespace.
+func listAll(ctx context.Context) (rawListing, error) {
+	var l rawListing
+	var err error
+	if l.text, err = run(ctx, "list", "", "", "-t", "list", "ruleset"); err != nil {
+		return l, err
+	}
+	l.json, err = run(ctx, "list", "", "", "-j", "list", "ruleset")
+	if refused, ok := errors.AsType[*Error](err); ok {
+		return l, fmt.Errorf("%w (%s)", ErrJSON, refused.first())
+	}
+	return l, err
+}
+
+// ruleset decodes a listing.
+func (l rawListing) ruleset() (*ruleset.Ruleset, error) {
+	heads := parseHeads(string(l.text))
+	doc, err := heads.mend(l.json)
+	if err != nil {
+		return nil, fmt.Errorf("read ruleset: %w", err)
+	}
+	r, err := ruleset.Decode(doc)
+	if err != nil {
+		return nil, fmt.Errorf("read ruleset: what nft lists: %w", err)
+	}
+	heads.complete(r)
+	return r, nil
+}

@@ -1,0 +1,135 @@
+package nft
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+// readText reads a ruleset in nft's language: nft loads it in a scratch namespace and lists it.
+func readText(ctx context.Context, src Source) (*ruleset.Ruleset, error) {
+	r, err := stripText(src)
+	if err != nil {
+		return nil, fmt.Errorf("read ruleset: %w", err)
+	}
+	var l rawListing
+	switch err := ready(); {
+	case errors.Is(err, ErrPermission), errors.Is(err, ErrNotInstalled) && os.Geteuid() != 0: // not on a user's PATH
+		l, err = r.loadAsUser(ctx, src)
+		if err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, fmt.Errorf("read ruleset: %w", err)
+	default:
+		err = inScratch(func() error {
+			if err := fakeDevices(slices.Sorted(maps.Keys(r.devices))); err != nil {
+				return err
+			}
+			if err := (program{text: r.out.b.String(), where: r.where}).run(ctx, src, "read"); err != nil {
+				return err
+			}
+			l, err = listAll(ctx)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read ruleset: %w", err)
+		}
+	}
+	rs, err := l.ruleset()
+	if err != nil {
+		return nil, err
+	}
+	r.raise(rs)
+	return rs, nil
+}
+
+// fakeIndex is where the indexes of stand-ins begin: a rule with a small number in place of a name must not mean one.
+const fakeIndex = 1 << 20
+
+// fakeDevices makes devices of the given names, of the first kind that the kernel has.
+func fakeDevices(names []string) error {
+	kind := 0
+	for i, name := range names {
+		attrs := netlink.LinkAttrs{Name: name, Index: fakeIndex + i}
+		for {
+			links := []netlink.Link{
+				&netlink.Dummy{LinkAttrs: attrs}, &netlink.Bridge{LinkAttrs: attrs},
+				&netlink.Veth{LinkAttrs: attrs, PeerName: fmt.Sprintf("nfo-peer%d", i)},
+			}
+			err := netlink.LinkAdd(links[kind])
+			if err == nil || errors.Is(err, unix.EEXIST) {
+				break
+			}
+			if !errors.Is(err, unix.EOPNOTSUPP) || kind == len(links)-1 {
+				return fmt.Errorf("make stand-in for device %s: %w", name, err)
+			}
+			kind++
+		}
+	}
+	return nil
+}
+
+// userScript runs in namespaces of its own, as root in there. Its arguments are the names of devices, its input the
+// ruleset. Device names are of letters, digits and ._-@+ only.
+const userScript = `command -v nft >/dev/null || exit 7
+nft list tables >/dev/null || exit 3
+for d; do
+	ip link add name "$d" type dummy 2>&3 || ip link add name "$d" type bridge 2>&3 || ip link add name "$d" type veth 2>&3 || exit 3
+done 3>/dev/null
+nft -I . -f - || exit 4
+nft -t list ruleset || exit 5
+printf '\001'
+nft -j list ruleset || exit 6
+`
+
+// loadAsUser does without root what inScratch does with it: in a user namespace, in which nft is root.
+func (r *reader) loadAsUser(ctx context.Context, src Source) (rawListing, error) {
+	args := append([]string{"-c", userScript, "sh"}, slices.Sorted(maps.Keys(r.devices))...)
+	cmd := exec.CommandContext(ctx, "sh", args...)
+	var out, errs bytes.Buffer
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = src.Dir, strings.NewReader(r.out.b.String()), &out, &errs
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+		Pdeathsig:   syscall.SIGKILL,
+	}
+	runtime.LockOSThread() // see run
+	defer runtime.UnlockOSThread()
+	err := cmd.Run()
+	exit, exited := errors.AsType[*exec.ExitError](err)
+	switch {
+	case err != nil && !exited:
+		return rawListing{}, &NoNamespaceError{err}
+	case exited && exit.ExitCode() == 3:
+		return rawListing{}, &NoNamespaceError{errors.New("namespaces of users have no rights here")}
+	case exited && exit.ExitCode() == 7:
+		return rawListing{}, fmt.Errorf("read ruleset: %w", ErrNotInstalled)
+	case exited && exit.ExitCode() == 6:
+		return rawListing{}, fmt.Errorf("read ruleset: %w", ErrJSON)
+	case exited:
+		refused := &Error{Op: "read", Text: strings.TrimSpace(errs.String())}
+		refused.relocate(r.where)
+		if refused.File == "" {
+			refused.File = src.Name
+		}
+		return rawListing{}, fmt.Errorf("read ruleset: %w", refused)
+	}
+	text, doc, _ := bytes.Cut(out.Bytes(), []byte{1})
+	return rawListing{json: doc, text: text}, nil
+}
