@@ -164,7 +164,7 @@ func probe(ctx context.Context, m caps.Machine, devices []string) ([]doctor.Prob
 }
 
 func probeRule(ctx context.Context, m caps.Machine, device string) (doctor.Probe, error) {
-	p := doctor.Probe{Device: device, What: "flower skip_sw"}
+	p := doctor.Probe{Device: device, What: doctor.ProbeRule}
 	for _, o := range []caps.Option{caps.OptClsFlower, caps.OptActGact, caps.OptSchIngress} {
 		if m.Kernel.Has(o) == caps.No {
 			p.Words = fmt.Sprintf("not asked: the kernel is built without %s (%s)", o, o.Symbol())
@@ -198,7 +198,7 @@ func probeRule(ctx context.Context, m caps.Machine, device string) (doctor.Probe
 const earlyFree = "CVE-2026-23392"
 
 func probeFlows(ctx context.Context, m caps.Machine, device string) (doctor.Probe, error) {
-	p := doctor.Probe{Device: device, What: "flowtable flags offload", Command: nft.ProbeCommand(device)}
+	p := doctor.Probe{Device: device, What: doctor.ProbeFlowtable, Command: nft.ProbeCommand(device)}
 	switch {
 	case m.Kernel.Has(caps.OptFlowtable) == caps.No:
 		p.Words = fmt.Sprintf("not asked: the kernel is built without flowtables (%s)", caps.OptFlowtable.Symbol())

@@ -52,7 +52,7 @@ func (e *env) printFindings(r doctor.Report, device string) {
 		}
 		e.marked(string(f.Level), fmt.Sprintf("  %-7s ", f.Level), fmt.Sprintf("[%s] %s", f.Reason, f.Text), mark)
 		if f.Next != "" && f.Next != "nothing" {
-			wrap(e.stdout, "    next: ", strings.ReplaceAll(f.Next, "`", ""), e.width())
+			wrap(e.stdout, "          next: ", strings.ReplaceAll(f.Next, "`", ""), e.width())
 		}
 	}
 }
@@ -116,8 +116,12 @@ func about(d caps.Device, profile string) []string {
 	for _, x := range []struct {
 		label, text string
 	}{
-		{"xdp ", d.XDP.String()}, {"hw-tc-offload ", string(d.HWTCOffload)}, {"eswitch ", string(d.Eswitch)},
-		{"qdisc ", d.Qdisc.Root}, {"queues ", queues(d.Queues)}, {"rings ", rings(d.Rings)},
+		{"xdp ", d.XDP.String()},
+		{"hw-tc-offload ", string(d.HWTCOffload)},
+		{"eswitch ", string(d.Eswitch)},
+		{"qdisc ", d.Qdisc.Root},
+		{"queues ", queues(d.Queues)},
+		{"rings ", rings(d.Rings)},
 	} {
 		if x.text != "" {
 			out = append(out, x.label+x.text)
@@ -144,10 +148,14 @@ func queues(q caps.Queues) string {
 }
 
 func rings(r caps.Rings) string {
-	if r.MaxRx == 0 && r.MaxTx == 0 {
-		return ""
+	var out []string
+	if r.MaxRx > 0 {
+		out = append(out, fmt.Sprintf("rx %d of %d", r.Rx, r.MaxRx))
 	}
-	return fmt.Sprintf("rx %d of %d tx %d of %d", r.Rx, r.MaxRx, r.Tx, r.MaxTx)
+	if r.MaxTx > 0 {
+		out = append(out, fmt.Sprintf("tx %d of %d", r.Tx, r.MaxTx))
+	}
+	return strings.Join(out, " ")
 }
 
 // stacking says what a device stands on and what stands on it.
@@ -180,10 +188,13 @@ func (e *env) printProbes(r doctor.Report, device string) {
 		if p.Device != device {
 			continue
 		}
-		answer := map[caps.Answer]string{caps.Yes: "taken", caps.No: "refused", caps.Unknown: "no answer"}[p.Taken]
-		text := fmt.Sprintf("%s: %s", p.What, answer)
-		if p.Words != "" {
-			text += ": " + p.Words
+		text := p.What + ": " + p.Words // not asked: why
+		switch p.Taken {
+		case caps.Yes:
+			text = p.What + ": taken " + p.Words
+		case caps.No:
+			text = p.What + ": refused: " + p.Words
+		case caps.Unknown:
 		}
 		wrap(e.stdout, "  probe ", text, e.width())
 		if p.Left != "" {

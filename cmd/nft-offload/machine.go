@@ -210,8 +210,12 @@ func xdpFeatures(x link.XDPFeatures) caps.XDP {
 		bit  link.XDPFeature
 		name caps.XDPFeature
 	}{
-		{link.XDPBasic, caps.XDPBasic}, {link.XDPRedirect, caps.XDPRedirect}, {link.XDPNdoXmit, caps.XDPNdoXmit},
-		{link.XDPZeroCopy, caps.XDPZeroCopy}, {link.XDPHWOffload, caps.XDPHWOffload}, {link.XDPRxSG, caps.XDPRxSG},
+		{link.XDPBasic, caps.XDPBasic},
+		{link.XDPRedirect, caps.XDPRedirect},
+		{link.XDPNdoXmit, caps.XDPNdoXmit},
+		{link.XDPZeroCopy, caps.XDPZeroCopy},
+		{link.XDPHWOffload, caps.XDPHWOffload},
+		{link.XDPRxSG, caps.XDPRxSG},
 		{link.XDPNdoXmitSG, caps.XDPNdoXmitSG},
 	} {
 		if x.Has(f.bit) {

@@ -9,17 +9,16 @@ import (
 // ParseConfig reads a kernel's .config (/proc/config.gz unpacked, /boot/config-*). Options that it does not name are
 // off: they depend on others that are. It returns nil where the text is none.
 func ParseConfig(config []byte) map[Option]Answer {
-	on, any := map[string]bool{}, false
+	on := map[string]bool{}
 	lines := bufio.NewScanner(bytes.NewReader(config))
 	for lines.Scan() {
 		line := strings.TrimSpace(lines.Text())
 		name, value, ok := strings.Cut(line, "=")
 		if ok && strings.HasPrefix(name, "CONFIG_") {
 			on[name] = value == "y" || value == "m"
-			any = true
 		}
 	}
-	if !any {
+	if len(on) == 0 {
 		return nil
 	}
 	out := map[Option]Answer{}
@@ -52,8 +51,9 @@ func (o Option) Symbol() string {
 		return "CONFIG_NF_CONNTRACK_LABELS"
 	case OptNetdevsim:
 		return "CONFIG_NETDEVSIM"
+	default:
+		return o.moreSymbol()
 	}
-	return o.moreSymbol()
 }
 
 func (o Option) moreSymbol() string {
@@ -80,8 +80,9 @@ func (o Option) moreSymbol() string {
 		return "CONFIG_NET_ACT_GACT"
 	case OptActCT:
 		return "CONFIG_NET_ACT_CT"
+	default:
+		return ""
 	}
-	return ""
 }
 
 // Module is the file of the module that the option is in where it is built as one, without ".ko"; empty for what is
@@ -112,8 +113,9 @@ func (o Option) Module() string {
 		return "act_ct"
 	case OptNetdevsim:
 		return "netdevsim"
+	default:
+		return ""
 	}
-	return ""
 }
 
 // Deduce fills in options that follow from the version and from other options.

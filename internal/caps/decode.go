@@ -152,7 +152,7 @@ func (d *decoder) value(t reflect.Type, field string) error {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if u, ok := reflect.New(t).Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](reflect.New(t)); ok {
 		return d.text(u, tok, at, field)
 	}
 	switch t.Kind() {

@@ -158,7 +158,9 @@ func FuzzDecode(f *testing.F) {
 
 func TestLowestAreTheDevicesAtTheBottom(t *testing.T) {
 	m := caps.Machine{Devices: []caps.Device{
-		{Name: "eth0"}, {Name: "eth1"}, {Name: "eth2"},
+		{Name: "eth0"},
+		{Name: "eth1"},
+		{Name: "eth2"},
 		{Name: "bond0", Kind: "bond", Lower: []string{"eth0", "eth1"}},
 		{Name: "bond0.7", Kind: "vlan", Lower: []string{"bond0"}},
 		{Name: "br0", Kind: "bridge", Lower: []string{"bond0.7", "eth2"}},

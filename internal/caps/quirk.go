@@ -114,6 +114,17 @@ func (q Quirk) FixedIn() string {
 	return strings.Join(parts, ", ")
 }
 
+// FixedFor names the version of a kernel's own stable line that is without the bug, else all that are; empty when nobody
+// recorded any.
+func (q Quirk) FixedFor(v Version) string {
+	for _, f := range slices.Concat(q.Fixed, q.Clean) {
+		if f.sameLine(v) {
+			return f.Number()
+		}
+	}
+	return q.FixedIn()
+}
+
 // QuirksOf returns the quirks that a kernel has or may have, with the answer for each.
 func QuirksOf(v Version) []Affected {
 	var out []Affected

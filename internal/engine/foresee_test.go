@@ -16,7 +16,8 @@ func TestForeseeDecidesEachDeviceAlone(t *testing.T) {
 	veth := enginetest.Veth("v0")
 	veth.Ifindex = 3
 	links := []engine.Link{
-		{Name: "lo", Ifindex: 1, Loopback: true}, port, veth,
+		{Name: "lo", Ifindex: 1, Loopback: true},
+		port, veth,
 		{Name: "br0", Ifindex: 4, Kind: "bridge", Ethernet: true},
 		{Name: "eth0.7", Ifindex: 5, Kind: "vlan", Ethernet: true, Lower: "eth0", VLAN: 7, VLANProtocol: "802.1Q"},
 	}

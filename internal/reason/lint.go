@@ -8,7 +8,6 @@ const (
 	FlowAddPartlyReached
 	FlowAddNotForward
 	FlowAddDormant
-	FlowAddUnknownFlowtable
 	FlowAddAnyState
 	FlowAddAnyProtocol
 	FlowAddNewOnly
@@ -78,11 +77,6 @@ func lintReachInfo(r Reason) Info {
 		return Info{
 			"flow-add-dormant", "the table with this `flow add` is dormant: nothing is offloaded",
 			"state the table anew without `flags dormant`", "nft(8) TABLES, flags dormant", "",
-		}
-	case FlowAddUnknownFlowtable:
-		return Info{
-			"flow-add-unknown-flowtable", "the table has no flowtable of this name, and flowtables of other tables cannot be used",
-			"`flowtable NAME { hook ingress priority 0; devices = { LAN, WAN }; }` in the same table", "net/netfilter/nft_flow_offload.c nft_flow_offload_init", "",
 		}
 	case FlowAddAnyState:
 		return Info{

@@ -33,7 +33,7 @@ func deviceFindings(in Input, d caps.Device) []Finding {
 		add(Warning, reason.DeviceForeignFilter, fmt.Sprintf("somebody else's filter would not see fast packets: %s", f.Text),
 			fmt.Sprintf("tc filter show dev %s %s", d.Name, hook))
 	}
-	if fast := in.Fast[d.Name]; fast.Code == "xdp-rxvlan-on" || fast.Code == "xdp-lro-on" {
+	if fast := in.Fast[d.Name]; len(fast.On) == 0 && (fast.Code == "xdp-rxvlan-on" || fast.Code == "xdp-lro-on") {
 		add(Warning, reason.NoNativeXDP, "XDP is possible, and a setting keeps it away: "+fast.Text, fast.Advice)
 	}
 	hardwareFindings(d, add)

@@ -34,12 +34,18 @@ type Fast struct {
 // Probe is one question to a driver, and its answer.
 type Probe struct {
 	Device  string      `json:"device"`
-	What    string      `json:"what"`            // "flower skip_sw", "flowtable flags offload"
+	What    string      `json:"what"`            // ProbeRule or ProbeFlowtable
 	Taken   caps.Answer `json:"taken"`           // Unknown: it could not be asked
 	Words   string      `json:"words,omitempty"` // the driver's or the kernel's own
 	Command string      `json:"command"`         // what was asked
 	Left    string      `json:"left,omitempty"`  // what could not be removed afterwards
 }
+
+// What drivers are asked.
+const (
+	ProbeRule      = "flower skip_sw"
+	ProbeFlowtable = "flowtable flags offload"
+)
 
 // Health is the whole in a word.
 type Health string
@@ -74,7 +80,7 @@ type Finding struct {
 type Report struct {
 	Health   Health       `json:"health"`
 	Machine  caps.Machine `json:"machine"`
-	Findings []Finding    `json:"findings"` // of the machine first, then device by device
+	Findings []Finding    `json:"findings"` // of the machine first, then device by device, the gravest of each first
 	Devices  []Device     `json:"devices"`
 	Probes   []Probe      `json:"probes,omitempty"`
 }
@@ -112,12 +118,12 @@ const unknown caps.Support = "unknown"
 
 // Diagnose judges what is known. It is a pure function: findings come in a fixed order.
 func Diagnose(in Input) Report {
-	r := Report{Machine: in.Machine, Probes: in.Probes, Findings: machineFindings(in), Devices: []Device{}}
+	r := Report{Machine: in.Machine, Probes: in.Probes, Findings: gravest(machineFindings(in)), Devices: []Device{}}
 	for _, d := range in.Machine.Devices {
 		if !in.shown(d) {
 			continue
 		}
-		r.Findings = append(r.Findings, deviceFindings(in, d)...)
+		r.Findings = append(r.Findings, gravest(deviceFindings(in, d))...)
 		r.Devices = append(r.Devices, in.tiers(d))
 	}
 	r.Health = health(r.Findings)
@@ -130,6 +136,12 @@ func (in Input) shown(d caps.Device) bool {
 		return slices.Contains(in.Only, d.Name)
 	}
 	return d.Type != "loopback"
+}
+
+// gravest puts the gravest first. Those of one level keep their order.
+func gravest(fs []Finding) []Finding {
+	slices.SortStableFunc(fs, func(a, b Finding) int { return cmp.Compare(rank(a.Level), rank(b.Level)) })
+	return fs
 }
 
 func health(fs []Finding) Health {

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/nft-offload/nft-offload/internal/caps"
@@ -30,9 +31,9 @@ func machineFindings(in Input) []Finding {
 		}
 	}
 	lacks := func(o caps.Option) bool { return m.Kernel.Has(o) == caps.No }
-	add(m.Kernel.Version.Known() && !m.Kernel.Version.AtLeast(floorMajor, floorMinor), Problem, reason.KernelTooOld)
-	add(lacks(caps.OptBTF), Problem, reason.NoBTF)
-	add(lacks(caps.OptBPF), Problem, reason.NoBPF)
+	for _, r := range floor(m.Kernel) {
+		add(true, Problem, r)
+	}
 	add(!lacks(caps.OptBPF) && lacks(caps.OptBPFJIT), Warning, reason.NoBPF)
 	add(lacks(caps.OptNFTables), Problem, reason.NoNFTables)
 	add(m.NFT == "", Problem, reason.NoNFT)
@@ -46,6 +47,21 @@ func machineFindings(in Input) []Finding {
 	add(m.Forwarding == caps.No, Warning, reason.ForwardingOff)
 	add(m.Accounting == caps.No && !lacks(caps.OptFlowtable), Note, reason.AcctOff)
 	return append(out, in.quirks()...)
+}
+
+// floor is what keeps the fast path from a kernel altogether.
+func floor(k caps.Kernel) []reason.Reason {
+	var out []reason.Reason
+	if k.Version.Known() && !k.Version.AtLeast(floorMajor, floorMinor) {
+		out = append(out, reason.KernelTooOld)
+	}
+	if k.Has(caps.OptBTF) == caps.No {
+		out = append(out, reason.NoBTF)
+	}
+	if k.Has(caps.OptBPF) == caps.No {
+		out = append(out, reason.NoBPF)
+	}
+	return out
 }
 
 // quirks are the kernel bugs that can matter here: those of hardware only where a device has some.
@@ -62,7 +78,7 @@ func (in Input) quirks() []Finding {
 		}
 		f := Finding{Level: Warning, Reason: reason.KernelQuirk, Text: q.ID + ": " + q.Title}
 		var next []string
-		if fixed := q.FixedIn(); fixed != "" {
+		if fixed := q.FixedFor(in.Machine.Kernel.Version); fixed != "" {
 			next = append(next, "fixed in "+fixed)
 		}
 		if q.Remedy != "" {
@@ -114,10 +130,8 @@ func (in Input) any(is func(caps.Profile) bool) bool {
 
 func (in Input) kind(kinds ...string) bool {
 	for _, d := range in.Machine.Devices {
-		for _, k := range kinds {
-			if d.Kind == k {
-				return true
-			}
+		if slices.Contains(kinds, d.Kind) {
+			return true
 		}
 	}
 	return false

@@ -18,10 +18,26 @@ func (in Input) tiers(d caps.Device) Device {
 	}
 	xdp, tc := in.fast(d)
 	out.Tiers = []Tier{
-		in.hardwareRules(d), in.hardwareFlows(d), xdp, tc, in.flowtable(d),
+		in.asked(d, in.hardwareRules(d), ProbeRule), in.asked(d, in.hardwareFlows(d), ProbeFlowtable), xdp, tc, in.flowtable(d),
 		{Name: SlowPath, Can: caps.SupportYes, Why: "every packet that no other tier takes"},
 	}
 	return out
+}
+
+// asked puts the driver's own answer in the place of what is known about it.
+func (in Input) asked(d caps.Device, t Tier, what string) Tier {
+	for _, p := range in.Probes {
+		if p.Device != d.Name || p.What != what || p.Taken == caps.Unknown {
+			continue
+		}
+		if p.Taken == caps.No {
+			return Tier{Name: t.Name, Can: caps.SupportNo, Code: t.Code, Why: "the driver refused: " + p.Words}
+		}
+		if t.Can != caps.SupportPartly {
+			return Tier{Name: t.Name, Can: caps.SupportYes, Why: "the driver took one"}
+		}
+	}
+	return t
 }
 
 // no makes the answer of a tier out of a reason's code.
@@ -34,6 +50,8 @@ func (in Input) hardwareRules(d caps.Device) Tier {
 	const t = HardwareRules
 	p, ok := caps.ProfileOf(d)
 	switch {
+	case len(d.Lower) > 0:
+		return below(t, d)
 	case !ok && d.Kind != "":
 		return no(t, reason.NoNdoSetupTC, fmt.Sprintf("%s devices have no hardware", d.Kind), "")
 	case !ok:
@@ -58,6 +76,8 @@ func (in Input) hardwareFlows(d caps.Device) Tier {
 		takes = in.conduit(d)
 	}
 	switch {
+	case len(d.Lower) > 0:
+		return below(t, d)
 	case !ok && d.Kind != "":
 		return no(t, reason.DeviceNoFT, fmt.Sprintf("%s devices have no hardware", d.Kind), "")
 	case !ok:
@@ -72,6 +92,11 @@ func (in Input) hardwareFlows(d caps.Device) Tier {
 		return Tier{Name: t, Can: unknown, Code: reason.DeviceNoProfile.Info().Code, Why: "the conduit of the switch decides", Next: in.probe(d)}
 	}
 	return Tier{Name: t, Can: caps.SupportYes, Why: cmp.Or(limits(p), "`flags offload` of a flowtable"), Next: in.probe(d)}
+}
+
+// below is the answer for hardware of a device that stands on others.
+func below(t TierName, d caps.Device) Tier {
+	return no(t, reason.DeviceIsUpper, "hardware is below: see "+strings.Join(d.Lower, ", "), "")
 }
 
 // limits names what the hardware does not take of flows.
@@ -117,12 +142,14 @@ func (in Input) probe(d caps.Device) string {
 
 // fast are the tiers of the flow fast path.
 func (in Input) fast(d caps.Device) (xdp, tc Tier) {
-	xdp, tc = Tier{Name: XDP, Can: unknown}, Tier{Name: TC, Can: unknown}
+	if lacks := floor(in.Machine.Kernel); len(lacks) > 0 {
+		return no(XDP, lacks[0], "", ""), no(TC, lacks[0], "", "")
+	}
 	f, ok := in.Fast[d.Name]
 	if !ok {
-		return xdp, tc
+		return Tier{Name: XDP, Can: unknown}, Tier{Name: TC, Can: unknown}
 	}
-	no := Tier{Can: caps.SupportNo, Code: f.Code, Why: f.Text, Next: f.Advice}
+	refused := Tier{Can: caps.SupportNo, Code: f.Code, Why: f.Text, Next: f.Advice}
 	on := ""
 	if len(f.On) > 0 {
 		on = "looked up on " + strings.Join(f.On, ", ")
@@ -132,9 +159,9 @@ func (in Input) fast(d caps.Device) (xdp, tc Tier) {
 		xdp = Tier{Can: caps.SupportYes, Why: cmp.Or(on, "flows leave by it as XDP redirects where the other device takes them")}
 		tc = Tier{Can: caps.SupportYes, Why: "for what XDP cannot carry"}
 	case "tc":
-		xdp, tc = no, Tier{Can: caps.SupportYes, Why: on}
+		xdp, tc = refused, Tier{Can: caps.SupportYes, Why: on}
 	default:
-		xdp, tc = no, no
+		xdp, tc = refused, refused
 		tc.Next = ""
 	}
 	xdp.Name, tc.Name = XDP, TC

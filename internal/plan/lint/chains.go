@@ -61,7 +61,7 @@ type base struct {
 func (a *analysis) hooked(hook string) []base {
 	var out []base
 	for _, t := range a.rs.Tables {
-		if t.Dormant() || t.Family != ruleset.IP && t.Family != ruleset.IP6 && t.Family != ruleset.Inet {
+		if t.Dormant() || !routes(t.Family) {
 			continue
 		}
 		for _, c := range t.Chains {
@@ -73,6 +73,9 @@ func (a *analysis) hooked(hook string) []base {
 	slices.SortStableFunc(out, func(a, b base) int { return cmp.Compare(a.chain.Base.Priority, b.chain.Base.Priority) })
 	return out
 }
+
+// routes reports whether chains of a family see routed packets.
+func routes(f ruleset.Family) bool { return f == ruleset.IP || f == ruleset.IP6 || f == ruleset.Inet }
 
 // visitor is told of each rule with the classes that may come to it. They are the analysis's own: not to be kept.
 type visitor func(t *ruleset.Table, c *ruleset.Chain, r *ruleset.Rule, arrives set)

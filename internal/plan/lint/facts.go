@@ -181,7 +181,10 @@ func (rd *reader) sideEffect(s ruleset.Stmt) {
 		rd.effect(reason.ConnlimitSkipped, "ct count")
 		rd.changes()
 	case ruleset.SetUpdate:
-		rd.setUpdate(s)
+		rd.effect(reason.SetUpdateSkipped, s.Op+" @"+string(s.Set))
+		rd.inner(s.Stmts)
+	case ruleset.Meter:
+		rd.inner(s.Stmts)
 	case ruleset.Mangle:
 		rd.mangle(s)
 	case ruleset.Dup:
@@ -190,8 +193,26 @@ func (rd *reader) sideEffect(s ruleset.Stmt) {
 		if s.Kind != "ct helper" && s.Kind != "ct timeout" && s.Kind != "ct expectation" { // these are for new connections
 			rd.effect(reason.OtherStatementSkipped, s.Kind)
 		}
+	case ruleset.XT:
+		rd.extension(s)
 	case ruleset.Action:
 		rd.action(s)
+	}
+}
+
+// extension reads an extension of iptables: nobody knows what it matches or does, save for a few names.
+func (rd *reader) extension(s ruleset.XT) {
+	rd.f.symmetric = false
+	switch {
+	case s.Type == "match":
+		rd.c.must = box{}
+	case s.Name == "TCPMSS":
+	case s.Name == "LOG", s.Name == "NFLOG":
+		rd.logs = true
+		rd.effect(reason.LogSkipped, s.Name)
+	default:
+		rd.effect(reason.OtherStatementSkipped, "xt "+s.Name)
+		rd.maybe()
 	}
 }
 
@@ -201,12 +222,12 @@ func (rd *reader) changes() {
 	rd.c.must = box{}
 }
 
-func (rd *reader) setUpdate(s ruleset.SetUpdate) {
-	rd.effect(reason.SetUpdateSkipped, s.Op+" @"+string(s.Set))
-	for _, inner := range s.Stmts {
-		rd.sideEffect(inner)
+// inner reads statements that run for each element of a set. A full set ends the rule.
+func (rd *reader) inner(list []ruleset.Stmt) {
+	for _, s := range list {
+		rd.sideEffect(s)
 	}
-	rd.c.must = box{} // a full set ends the rule
+	rd.c.must = box{}
 }
 
 func (rd *reader) mangle(s ruleset.Mangle) {
@@ -236,9 +257,6 @@ func (rd *reader) action(s ruleset.Action) {
 		rd.logs = true
 		rd.effect(reason.LogSkipped, "log")
 	case "notrack", "last", "counter":
-	case "xt":
-		rd.effect(reason.OtherStatementSkipped, "an extension of iptables")
-		rd.maybe()
 	case "tproxy", "synproxy":
 		rd.maybe()
 	default:

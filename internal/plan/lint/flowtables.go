@@ -30,7 +30,7 @@ func (c *checker) checkFlowtables() {
 
 // checkObject reports what the kernel refuses of any flowtable.
 func (c *checker) checkObject(t *ruleset.Table, f *ruleset.Flowtable, p Place) {
-	if t.Family != ruleset.IP && t.Family != ruleset.IP6 && t.Family != ruleset.Inet {
+	if !routes(t.Family) {
 		c.say(reason.FlowtableFamily, Error, p, "table inet "+t.Name, "a table of family %s cannot have flowtables", t.Family)
 	}
 	if f.Hook != "" && f.Hook != "ingress" {

@@ -30,7 +30,7 @@ func (c *checker) exclude(r *ruleset.Rule) string {
 	}
 	for i := range c.adds {
 		if c.adds[i].taken != nil {
-			return fmt.Sprintf("chain offload {\n\t%s return\n\t%s\n}\njump offload in place of that rule, and the same for replies", matches, ruleText(c.adds[i].rule))
+			return fmt.Sprintf("chain fast {\n\t%s return\n\t%s\n}\njump fast in place of that rule, and the same for replies", matches, ruleText(c.adds[i].rule))
 		}
 	}
 	return ""

@@ -88,9 +88,8 @@ func (c *checker) arrivals() {
 func (c *checker) checkFlowAdd(ad *addRule, hooks []string) {
 	p := c.rulePlace(ad.rule)
 	switch {
-	case ad.flowtable == nil:
-		c.say(reason.FlowAddUnknownFlowtable, Error, p, c.flowtableText(ad),
-			"table %s %s has no flowtable %q", ad.table.Family, ad.table.Name, ad.add.flowtable)
+	case ad.flowtable == nil || !routes(ad.table.Family):
+		return // neither loads: the decoder says the one, flowtable-family the other
 	case ad.table.Dormant():
 		c.say(reason.FlowAddDormant, Warning, p, fmt.Sprintf("table %s %s { }", ad.table.Family, ad.table.Name),
 			"table %s %s is dormant: none of its chains sees a packet", ad.table.Family, ad.table.Name)
@@ -103,11 +102,6 @@ func (c *checker) checkFlowAdd(ad *addRule, hooks []string) {
 	default:
 		c.checkCoverage(ad, p)
 	}
-}
-
-// flowtableText writes the flowtable that is missing.
-func (c *checker) flowtableText(ad *addRule) string {
-	return fmt.Sprintf("flowtable %s { hook ingress priority 0; devices = { LAN, WAN }; }", ad.add.flowtable)
 }
 
 // checkCoverage compares what the rule is for with what comes to it.
@@ -243,12 +237,9 @@ func (c *checker) decider(ad *addRule, missing word) *ruleset.Rule {
 		return nil
 	}
 	var by *ruleset.Rule
-	done := false
 	c.a.walkHook("forward", func(_ *ruleset.Table, _ *ruleset.Chain, r *ruleset.Rule, arrives set) {
-		if r == ad.rule {
-			done = true
-		}
-		if done || by != nil || arrives[pair]&bit == 0 {
+		below := r.Chain == ad.rule.Chain && c.order[r] >= c.order[ad.rule]
+		if by != nil || below || arrives[pair]&bit == 0 {
 			return
 		}
 		for _, o := range c.a.facts[r].outcomes {
