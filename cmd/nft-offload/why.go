@@ -2,12 +2,17 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/nft"
+	"github.com/nft-offload/nft-offload/internal/plan"
+	"github.com/nft-offload/nft-offload/internal/plan/lint"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
 	"github.com/nft-offload/nft-offload/internal/why"
 )
 
@@ -34,7 +39,7 @@ in the field "stage". 2: the flow, device or rule is not one; 3: root is needed;
 	}
 	var asJSON bool
 	c.PersistentFlags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.AddCommand(whyFlowCommand(e, &asJSON), whyDeviceCommand(e, &asJSON))
+	c.AddCommand(whyFlowCommand(e, &asJSON), whyDeviceCommand(e, &asJSON), whyRuleCommand(e, &asJSON))
 	return c
 }
 
@@ -176,4 +181,79 @@ func (e *env) whyDevice(name string) (why.Answer, error) {
 		return why.Answer{}, err
 	}
 	return g.machine.ExplainDevice(d), nil
+}
+
+func whyRuleCommand(e *env, asJSON *bool) *cobra.Command {
+	return &cobra.Command{
+		Use:   "rule FAMILY TABLE CHAIN handle NUMBER",
+		Short: "say where a rule runs, and what is found about it",
+		Long: `rule says of one rule of the live ruleset whether it can run in hardware or at
+XDP or why not, what "nft-offload plan" finds about it, and what its counter
+counted within a second. Handles are those of "nft -a list ruleset".`,
+		Example: `  nft-offload why rule inet filter forward handle 12
+  nft-offload why rule netdev filter ingress handle 3 --json`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			ref, err := why.ParseRule(args)
+			if err != nil {
+				return usage("%w", err)
+			}
+			a, err := e.whyRule(ref)
+			if err != nil {
+				return interrupted(err)
+			}
+			if *asJSON {
+				return e.printJSON(a)
+			}
+			e.printAnswer(a)
+			return nil
+		},
+	}
+}
+
+// whyRule reads the ruleset twice: counters are part of it.
+func (e *env) whyRule(ref plan.Ref) (why.Answer, error) {
+	if err := privileged(); err != nil {
+		return why.Answer{}, err
+	}
+	begin := time.Now()
+	before, err := e.findRule(ref)
+	if err != nil {
+		return why.Answer{}, err
+	}
+	p := e.progress()
+	defer p.clear()
+	p.step("watch its counter", 0)
+	if err := pause(e.ctx, betweenLooks); err != nil {
+		return why.Answer{}, err
+	}
+	p.step("plan the ruleset", 1)
+	rs, err := nft.Read(e.ctx, "", nil)
+	if err != nil {
+		return why.Answer{}, err
+	}
+	after, err := why.FindRule(rs, ref)
+	if err != nil {
+		return why.Answer{}, usage("%w", err)
+	}
+	period := time.Since(begin)
+	m, _, err := e.readMachine(e.ctx, os.DirFS("/"))
+	if err != nil {
+		return why.Answer{}, err
+	}
+	return why.ExplainRule(why.RuleFacts{
+		Ref: ref, Before: before, After: after, Plan: plan.Make(rs, m, plan.Options{}), Findings: lint.Check(rs, m), Period: period,
+	}), nil
+}
+
+func (e *env) findRule(ref plan.Ref) (*ruleset.Rule, error) {
+	rs, err := nft.Read(e.ctx, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	r, err := why.FindRule(rs, ref)
+	if err != nil {
+		return nil, usage("%w", err)
+	}
+	return r, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/link"
+	"github.com/nft-offload/nft-offload/internal/nft"
 	"github.com/nft-offload/nft-offload/internal/why"
 )
 
@@ -54,6 +55,9 @@ func (e *env) gatherer() (_ *gatherer, err error) {
 		g.names[l.Ifindex] = l.Name
 	}
 	g.machine.Flowtables = v.Flowtables()
+	if g.machine.Rules, err = nft.Read(e.ctx, "", nil); err != nil {
+		g.unseen("which rules its packets meet: %v", err)
+	}
 	for _, a := range v.Ruleset.Adds() {
 		g.machine.Adds = append(g.machine.Adds, why.Add(a))
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/handover"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
 	"github.com/nft-offload/nft-offload/internal/why"
 )
 
@@ -71,6 +72,30 @@ func kernel(m *why.Machine) {
 }
 
 func noDaemon(m *why.Machine) { m.Daemon, m.Pinned = false, false }
+
+func state(name string) ruleset.Stmt {
+	return ruleset.Match{Op: "in", Left: ruleset.CT{Key: "state"}, Right: ruleset.Str(name)}
+}
+
+func iifname(name string) ruleset.Stmt {
+	return ruleset.Match{Op: "==", Left: ruleset.Meta{Key: "iifname"}, Right: ruleset.Str(name)}
+}
+
+// forward gives the machine a forward chain with these rules, which have handles from 4 on, and the chain of a lowered
+// `flow add`.
+func forward(rules ...[]ruleset.Stmt) func(*why.Machine) {
+	c := &ruleset.Chain{Family: ruleset.Inet, Table: "filter", Name: "forward", Base: &ruleset.Base{Type: "filter", Hook: "forward", Policy: "drop"}}
+	added := &ruleset.Chain{Family: ruleset.Inet, Table: "filter", Name: "nft_offload_add_1"}
+	for i, stmts := range rules {
+		c.Rules = append(c.Rules, &ruleset.Rule{Family: c.Family, Table: c.Table, Chain: c.Name, Handle: 4 + i, Index: i, Stmts: stmts})
+	}
+	added.Rules = []*ruleset.Rule{{Family: c.Family, Table: c.Table, Chain: added.Name, Handle: 9, Stmts: []ruleset.Stmt{ruleset.Verdict{Kind: ruleset.Accept}}}}
+	t := &ruleset.Table{
+		Family: c.Family, Name: c.Table, Chains: []*ruleset.Chain{c, added},
+		Flowtables: []*ruleset.Flowtable{{Family: c.Family, Table: c.Table, Name: "f1", Hook: "ingress", Devices: []string{"r0", "r1"}}},
+	}
+	return func(m *why.Machine) { m.Rules = &ruleset.Ruleset{Tables: []*ruleset.Table{t}} }
+}
 
 // entries are those of both directions, with so many packets in each.
 func entries(c why.Connection, packets uint64, change func(forth, back *engine.Flow)) []engine.Flow {
@@ -156,9 +181,13 @@ func examples() []example {
 	add(why.State, "no-reply", "UDP one way only", machine(nil), tracked(func(c *why.Connection) { udp(c); c.Bits.SeenReply = false }), here)
 	add(why.NotHandedOver, "not-added", "no rule took it", machine(nil), lost, here)
 	add(why.NotHandedOver, "not-added", "no rule of the kernel's flowtable took it", machine(kernel), lost, here)
-	for name, rules := range map[string]string{} {
-		add(why.NotHandedOver, "not-added", name, machine(func(m *why.Machine) { m.Rules = decoded(rules) }), lost, here)
-	}
+	accept := []ruleset.Stmt{state("established"), ruleset.Verdict{Kind: ruleset.Accept}}
+	flowAdd := []ruleset.Stmt{state("established"), ruleset.FlowAdd{Op: "add", Flowtable: "f1"}}
+	add(why.NotHandedOver, "not-added", "an earlier rule accepts", machine(forward(accept, flowAdd)), lost, here)
+	add(why.NotHandedOver, "not-added", "an earlier rule drops", machine(forward([]ruleset.Stmt{state("established"), ruleset.Verdict{Kind: ruleset.Drop}}, flowAdd)), lost, here)
+	add(why.NotHandedOver, "not-added", "the flow add rule does not match", machine(forward(append([]ruleset.Stmt{iifname("r9")}, flowAdd...), accept)), lost, here)
+	add(why.NotHandedOver, "not-added", "the flow add rule is reached", machine(forward(flowAdd, accept)), lost, here)
+	add(why.NotHandedOver, "not-added", "the lowered flow add rule is reached", machine(forward([]ruleset.Stmt{state("established"), ruleset.Verdict{Kind: ruleset.Jump, Target: "nft_offload_add_1"}}, accept)), lost, here)
 	add(why.DeviceNotListed, "not-listed", "a device that is not listed", machine(nil), plain, routed("r0", "r2", false))
 	add(why.DeviceNotListed, "not-listed", "a bridge whose ports are not listed, of a kernel flowtable", machine(kernel), tracked(func(c *why.Connection) { c.Bits.Offload = false; c.Mark = 1; c.Labels = handover.Labels{} }), routed("br0", "r1", false)).machine.Flowtables[0].Mark = 1
 	add(why.DeviceOff, "netdev-chain", "a device with a netdev chain", machine(func(m *why.Machine) {

@@ -42,11 +42,12 @@ func Meet(rs *ruleset.Ruleset, f Flow) Meeting {
 		return Meeting{}
 	}
 	e := eval.New(rs, nil)
-	forth := meeting(e.Run(established(f, false)))
+	tables := adders(rs)
+	forth := meeting(e.Run(established(f, false)), tables)
 	if forth.How == Reached {
 		return forth
 	}
-	if back := meeting(e.Run(established(f, true))); back.How == Reached {
+	if back := meeting(e.Run(established(f, true)), tables); back.How == Reached {
 		return back
 	}
 	return forth
@@ -105,8 +106,28 @@ func labelBytes(l handover.Labels) [16]byte {
 	return b
 }
 
-// meeting reads the rules that were met at the forward hook.
-func meeting(r eval.Result) Meeting {
+// tableName tells tables apart.
+type tableName struct {
+	family ruleset.Family
+	name   string
+}
+
+// adders are the tables with rules that hand flows over.
+func adders(rs *ruleset.Ruleset) map[tableName]bool {
+	out := map[tableName]bool{}
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			if slices.ContainsFunc(c.Rules, hands) {
+				out[tableName{t.Family, t.Name}] = true
+			}
+		}
+	}
+	return out
+}
+
+// meeting reads the rules that were met at the forward hook. An accept ends the chain that it is in and no other, so only
+// one in a table that hands flows over can be what decides first.
+func meeting(r eval.Result, tables map[tableName]bool) Meeting {
 	steps := slices.DeleteFunc(slices.Clone(r.Steps), func(s eval.Step) bool { return s.Hook != eval.Forward })
 	var unmatched, decided *eval.Step
 	for i := range steps {
@@ -118,17 +139,22 @@ func meeting(r eval.Result) Meeting {
 			return Meeting{How: Reached, Rule: place(s.Rule), Text: ruleText(s.Rule)}
 		case hands(s.Rule) && unmatched == nil:
 			unmatched = s
-		case (s.Verdict == "accept" || s.Verdict == "drop") && decided == nil:
+		case decided == nil && (s.Verdict == "drop" || s.Verdict == "accept" && tables[tableName{s.Rule.Family, s.Rule.Table}]):
 			decided = s
 		}
 	}
 	switch {
-	case unmatched != nil && (decided == nil || decided.Rule.Table != unmatched.Rule.Table || unmatched.Rule.Chain != decided.Rule.Chain || unmatched.Rule.Index < decided.Rule.Index):
+	case unmatched != nil && (decided == nil || !before(decided, unmatched)):
 		return Meeting{How: Unmatched, Rule: place(unmatched.Rule), Text: ruleText(unmatched.Rule)}
 	case decided != nil:
 		return Meeting{How: Decided, Rule: place(decided.Rule), Text: ruleText(decided.Rule), Verdict: decided.Verdict}
 	}
 	return Meeting{}
+}
+
+// before reports whether one step was earlier in the same walk than another: steps of a result are in order.
+func before(a, b *eval.Step) bool {
+	return a.Rule.Family == b.Rule.Family && a.Rule.Table == b.Rule.Table && a.Rule.Chain == b.Rule.Chain && a.Rule.Index < b.Rule.Index
 }
 
 // hands reports whether a rule hands flows over: by `flow add`, or by a jump to what stands for one.
