@@ -241,8 +241,13 @@ func (e *env) whyRule(ref plan.Ref) (why.Answer, error) {
 	if err != nil {
 		return why.Answer{}, err
 	}
+	v, err := nft.List(e.ctx)
+	if err != nil {
+		return why.Answer{}, err
+	}
+	written := why.Raise(rs, engine.View{Ruleset: v}.Flowtables())
 	return why.ExplainRule(why.RuleFacts{
-		Ref: ref, Before: before, After: after, Plan: plan.Make(rs, m, plan.Options{}), Findings: lint.Check(rs, m), Period: period,
+		Ref: ref, Before: before, After: after, Written: written, Plan: plan.Make(written, m, plan.Options{}), Findings: lint.Check(written, m), Period: period,
 	}), nil
 }
 

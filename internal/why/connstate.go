@@ -88,6 +88,11 @@ func (m Machine) handedOver(f Flow) (verdict, bool) {
 			v.advice = advise("put the rule with `flow add` before that one; it neither accepts nor drops, so nothing else changes")
 		}
 	case Reached:
+		if m.quiet(f) {
+			v.sentence = fmt.Sprintf("no packet of it came %s; the next one will come to a rule with `flow add`", m.meanwhile())
+			v.stage, v.reason = Waiting, reasonNoPackets
+			return v, true
+		}
 		v.sentence, v.advice = met.untaken()
 	case Unmatched:
 		v.sentence = fmt.Sprintf("its packets do not match rule %s (`%s`)", met.Rule, met.Text)
@@ -105,8 +110,8 @@ func (m Machine) handedOver(f Flow) (verdict, bool) {
 // untaken is said of a flow that comes to a rule with `flow add` and has no sign of it.
 func (m Meeting) untaken() (sentence string, advice []string) {
 	if !m.Lowered {
-		return fmt.Sprintf("its packets come to rule %s (`%s`), and the kernel has not taken it: no packet came since, there is no route back or no neighbor, the packets have IPv4 options, or memory is short", m.Rule, m.Text), nil
+		return fmt.Sprintf("its packets come to rule %s (`%s`), and the kernel has not taken it: there is no route back or no neighbor, the packets have IPv4 options, or memory is short", m.Rule, m.Text), nil
 	}
-	return "its packets come to a rule with `flow add`, and it got no label: no packet came since, or the connection is older than the first rule that uses labels and has no room for one",
+	return "its packets come to a rule with `flow add`, but it gets no label: a connection that is older than the first rule that uses labels has no room for one",
 		advise("let the connection begin anew; new ones get labels")
 }

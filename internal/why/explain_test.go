@@ -181,6 +181,7 @@ func examples() []example {
 	add(why.State, "no-reply", "UDP one way only", machine(nil), tracked(func(c *why.Connection) { udp(c); c.Bits.SeenReply = false }), here)
 	add(why.NotHandedOver, "not-added", "no rule took it", machine(nil), lost, here)
 	add(why.NotHandedOver, "not-added", "no rule of the kernel's flowtable took it", machine(kernel), lost, here)
+	quiet := func(c *why.Connection) { c.Labels = handover.Labels{}; c.Timeout -= time.Second }
 	accept := []ruleset.Stmt{state("established"), ruleset.Verdict{Kind: ruleset.Accept}}
 	flowAdd := []ruleset.Stmt{state("established"), ruleset.FlowAdd{Op: "add", Flowtable: "f1"}}
 	add(why.NotHandedOver, "not-added", "an earlier rule accepts", machine(forward(accept, flowAdd)), lost, here)
@@ -188,6 +189,7 @@ func examples() []example {
 	add(why.NotHandedOver, "not-added", "the flow add rule does not match", machine(forward(append([]ruleset.Stmt{iifname("r9")}, flowAdd...), accept)), lost, here)
 	add(why.NotHandedOver, "not-added", "the flow add rule is reached", machine(forward(flowAdd, accept)), lost, here)
 	add(why.NotHandedOver, "not-added", "the lowered flow add rule is reached", machine(forward([]ruleset.Stmt{state("established"), ruleset.Verdict{Kind: ruleset.Jump, Target: "nft_offload_add_1"}}, accept)), lost, here)
+	add(why.Waiting, "no-packets", "the flow add rule would be reached", machine(forward(flowAdd, accept)), lost, here).after.Connections = []why.Connection{tracked(quiet)}
 	add(why.DeviceNotListed, "not-listed", "a device that is not listed", machine(nil), plain, routed("r0", "r2", false))
 	add(why.DeviceNotListed, "not-listed", "a bridge whose ports are not listed, of a kernel flowtable", machine(kernel), tracked(func(c *why.Connection) { c.Bits.Offload = false; c.Mark = 1; c.Labels = handover.Labels{} }), routed("br0", "r1", false)).machine.Flowtables[0].Mark = 1
 	add(why.DeviceOff, "netdev-chain", "a device with a netdev chain", machine(func(m *why.Machine) {
@@ -214,6 +216,9 @@ func examples() []example {
 		c.Counts = [2]engine.Counter{{Packets: 3, Bytes: 180}, {Packets: 2, Bytes: 120}}
 	})}
 	add(why.Refused, "altered", "a rule changes the DSCP", machine(nil), plain, here,
+		with(nil, refusal(plain, "altered", "the kernel changed more than addresses, ports and TTL", "a rule mangles this flow; it stays slow", false)))
+	add(why.Refused, "altered", "a rule that is found changes the DSCP",
+		machine(forward([]ruleset.Stmt{iifname("r0"), ruleset.Mangle{Key: ruleset.Payload{Proto: "ip", Field: "dscp"}, Value: ruleset.Str("cs1")}})), plain, here,
 		with(nil, refusal(plain, "altered", "the kernel changed more than addresses, ports and TTL", "a rule mangles this flow; it stays slow", false)))
 	add(why.Refused, "held", "an administrator's hold", machine(nil), plain, here,
 		with(nil, refusal(plain, "held", "the administrator holds this flow on the slow path", "`nft-offload flows release`", false)))

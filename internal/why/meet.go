@@ -106,6 +106,35 @@ func labelBytes(l handover.Labels) [16]byte {
 	return b
 }
 
+// mangler finds a rule that changes packets of a flow in a way that a fast packet would miss.
+func mangler(rs *ruleset.Ruleset, f Flow) (rule, text string, ok bool) {
+	if f.Conn == nil || f.In == "" || f.Out == "" {
+		return "", "", false
+	}
+	e := eval.New(rs, nil)
+	for _, reply := range []bool{false, true} {
+		for _, s := range e.Run(established(f, reply)).Steps {
+			if s.Matched && slices.ContainsFunc(s.Rule.Stmts, changes) {
+				return place(s.Rule), ruleText(s.Rule), true
+			}
+		}
+	}
+	return "", "", false
+}
+
+// changes reports whether a statement writes to the packet.
+func changes(s ruleset.Stmt) bool {
+	m, ok := s.(ruleset.Mangle)
+	if !ok {
+		return false
+	}
+	switch m.Key.(type) {
+	case ruleset.Payload, ruleset.RawPayload, ruleset.Exthdr, ruleset.Option:
+		return true
+	}
+	return false
+}
+
 // tableName tells tables apart.
 type tableName struct {
 	family ruleset.Family

@@ -142,6 +142,14 @@ func (m Machine) refusal(f Flow, r *engine.Refused) verdict {
 		v.advice = advise("the answers take another way (asymmetric routing): compare `ip route get` for both ends, and list the device they come by")
 	case codeNotLiberal:
 		return m.illiberal()
+	case codeAltered:
+		if m.Rules == nil {
+			break
+		}
+		if rule, text, ok := mangler(m.Rules, f); ok {
+			v.sentence = fmt.Sprintf("rule %s (`%s`) changes its packets, and fast ones would miss it", rule, text)
+			v.advice = advise("take the flow out of that rule, or leave it slow")
+		}
 	case codeNotReady, codeMinPackets, codeTCPState, codeState:
 		v.stage = Waiting
 	}
@@ -177,10 +185,21 @@ func (m Machine) learned(f Flow, i int) (verdict, bool) {
 	return verdict{}, false
 }
 
+// quiet reports whether no packet of the flow came between the two looks, as far as anybody can tell.
+func (m Machine) quiet(f Flow) bool {
+	if f.Conn == nil || f.Before == nil {
+		return false
+	}
+	if m.Accounting {
+		return f.counted() == 0
+	}
+	return f.Conn.HasTimeout && !f.fresh()
+}
+
 // unseen is said when everything is as it should be and the datapath knows nothing of the flow.
 func (m Machine) unseen(f Flow) verdict {
-	switch few := f.counted(); {
-	case m.Accounting && f.Before != nil && few == 0, !m.Accounting && f.Before != nil && f.Conn != nil && f.Conn.HasTimeout && !f.fresh():
+	switch {
+	case m.quiet(f):
 		return verdict{stage: Waiting, reason: reasonNoPackets, sentence: fmt.Sprintf("no packet of it came %s, and entries are made of packets", m.meanwhile())}
 	case m.MinPackets > 1:
 		return verdict{

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nft-offload/nft-offload/internal/handover"
 	"github.com/nft-offload/nft-offload/internal/plan"
 	"github.com/nft-offload/nft-offload/internal/plan/lint"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
@@ -51,9 +52,11 @@ func FindRule(rs *ruleset.Ruleset, ref plan.Ref) (*ruleset.Rule, error) {
 type RuleFacts struct {
 	Ref           plan.Ref
 	Before, After *ruleset.Rule // at the two looks
-	Plan          *plan.Plan
-	Findings      []lint.Finding // of the whole ruleset
-	Period        time.Duration
+	// Written is the ruleset as it was written, see Raise; Plan and Findings are about that one.
+	Written  *ruleset.Ruleset
+	Plan     *plan.Plan
+	Findings []lint.Finding
+	Period   time.Duration
 }
 
 // ExplainRule says where a rule runs or can run, what is found about it, and what it counted.
@@ -62,8 +65,12 @@ func ExplainRule(f RuleFacts) Answer {
 	say := func(what, format string, args ...any) {
 		a.Evidence = append(a.Evidence, Line{what, fmt.Sprintf(format, args...)})
 	}
-	say("rule", "%s", ruleText(f.After))
 	planned := f.planned()
+	text := f.After
+	if written, err := FindRule(f.Written, f.Ref); err == nil {
+		text = written
+	}
+	say("rule", "%s", ruleText(text))
 	a.Sentence = upper(f.tier(planned, &a)) + "."
 	if planned != nil {
 		for _, p := range planned.At {
@@ -109,6 +116,9 @@ func (f RuleFacts) tier(r *plan.Rule, a *Answer) string {
 		a.Stage = NotHandedOver
 		a.Good = true
 		return "it hands flows over to the fast path, and runs in nftables itself, once for a flow"
+	}
+	if r == nil && (ours(f.Ref.Chain) || strings.Contains(f.After.String(), handover.PassChain)) {
+		return "it is one of the rules that stand for `flow add`, which this kernel or ruleset goes without"
 	}
 	if r == nil || len(r.At) == 0 {
 		return "it runs in nftables"

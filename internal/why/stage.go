@@ -71,5 +71,6 @@ const (
 	codeOneWay     = "one-way"
 	codeMinPackets = "min-packets"
 	codeNotReady   = "not-ready"
+	codeAltered    = "altered"
 	codeExpired    = "lease-expired"
 )

@@ -169,7 +169,12 @@ func refusals() []refusal {
 		},
 		{
 			name: "an earlier rule accepts", ruleset: handover(both, established),
-			stage: why.NotHandedOver, reason: "not-added", says: []string{"handed over: no"},
+			stage: why.NotHandedOver, reason: "not-added",
+			says: []string{"handed over: no", "rule inet filter forward handle ", "(`ct state established accept`) accepts its packets before they come to a rule with `flow add`"},
+		},
+		{
+			name: "a flow add rule for others", ruleset: strings.Replace(handover(both, ""), "ct state established flow add", "ip saddr 192.0.2.0/24 ct state established flow add", 1),
+			stage: why.NotHandedOver, reason: "not-added", says: []string{"its packets do not match rule inet filter forward handle ", "ip saddr 192.0.2.0/24 ct state established flow add"},
 		},
 		{
 			name: "a helper", tcp: true, stage: why.Refused, reason: "helper", says: []string{"the conntrack helper ftp"},
@@ -181,7 +186,7 @@ func refusals() []refusal {
 		},
 		{
 			name: "a DSCP that a rule sets", ruleset: handover(both, "") + chain("forward", "10", "ip dscp set cs1"),
-			stage: why.Refused, reason: "altered", says: []string{"a rule mangles this flow", "handed over: yes"},
+			stage: why.Refused, reason: "altered", says: []string{"rule inet extra c handle 2 (`ip dscp set cs1`) changes its packets", "handed over: yes"},
 		},
 		{
 			name: "a device that is not listed", ruleset: handover("r0", ""),
@@ -355,6 +360,42 @@ func TestDevicesAreExplained(t *testing.T) {
 	if out, err := daemon.Command(t, r.Router, "why", "device", "nosuch"); daemon.ExitCode(err) != 8 || !strings.Contains(out, "there is no device nosuch") {
 		t.Errorf("%v: %s", err, out)
 	}
+}
+
+// TestRulesAreExplained: the order that articles print, and a rule of an ingress chain.
+func TestRulesAreExplained(t *testing.T) {
+	t.Parallel()
+	r := router(t, handover(both, "ct state established,related accept")+"table netdev n {\n\tchain c {\n\t\ttype filter hook ingress device r0 priority 0; policy accept;\n\t\tip saddr 192.0.2.0/24 counter drop\n\t}\n}\n")
+	busy(t, r.Path(false, port), testkit.UDPOptions{})
+	a := ask[answer](t, r.Router, "rule", "inet", "filter", "forward", "handle", handle(t, r, "inet filter forward", "jump nft_offload_add"))
+	if a.Stage != why.NotHandedOver || a.Reason != "flow-add-not-reached" || a.Fast || !a.says("rule: meta l4proto { tcp, udp } ct state established flow add @f1") {
+		t.Errorf("%s", a)
+	}
+	a = ask[answer](t, r.Router, "rule", "netdev", "n", "c", "handle", handle(t, r, "netdev n c", "counter"))
+	if !a.says("rule: ip saddr 192.0.2.0/24 counter") || !a.says("counter: 0 packets, 0 bytes; 0 packets within 1.") || a.Sentence == "" {
+		t.Errorf("%s", a)
+	}
+	for _, args := range [][]string{
+		{"inet", "filter", "forward", "handle", "999"}, {"inet", "filter", "nosuch", "handle", "1"}, {"ip", "filter", "forward", "handle", "1"},
+		{"inet", "filter", "forward", "12"}, {"inet", "filter", "forward", "handle", "x"}, {"any", "filter", "forward", "handle", "1"},
+	} {
+		out, err := daemon.Command(t, r.Router, append([]string{"why", "rule"}, args...)...)
+		if daemon.ExitCode(err) != 2 || strings.Count(out, "\n") != 1 {
+			t.Errorf("why rule %v: exit code %d: %s", args, daemon.ExitCode(err), out)
+		}
+	}
+}
+
+// handle finds the handle of a rule by a part of its text.
+func handle(t *testing.T, r *testkit.Router, chain, text string) string {
+	t.Helper()
+	for line := range strings.Lines(r.Router.Run("nft", append([]string{"-a", "list", "chain"}, strings.Fields(chain)...)...)) {
+		if rule, n, ok := strings.Cut(line, "# handle "); ok && strings.Contains(rule, text) {
+			return strings.TrimSpace(n)
+		}
+	}
+	t.Fatalf("no rule of %s has %q", chain, text)
+	return ""
 }
 
 // TestTextFitsEightyColumns and begins with the sentence.
