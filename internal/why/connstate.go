@@ -1,6 +1,10 @@
 package why
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/nft-offload/nft-offload/internal/reason"
+)
 
 // kind rules out connections that no fast path takes, whatever they do.
 func (m Machine) kind(f Flow) (verdict, bool) {
@@ -8,24 +12,24 @@ func (m Machine) kind(f Flow) (verdict, bool) {
 	v := verdict{stage: Refused}
 	switch {
 	case c.Orig.Proto != 6 && c.Orig.Proto != 17:
-		v.stage, v.reason = State, codeNotTCPUDP
+		v.stage, v.reason = State, reason.FlowProtocol.Code()
 		v.sentence = fmt.Sprintf("it is %s, and only TCP and UDP are carried", protoName(c.Orig.Proto))
 	case c.Helper != "":
-		v.reason = codeHelper
+		v.reason = reason.FlowHelper.Code()
 		v.sentence = fmt.Sprintf("the conntrack helper %s watches it, which has to see every packet", c.Helper)
 		v.advice = advise("where the helper is not needed for this flow, take the flow out of the rule with `ct helper set`")
 	case c.Zone != 0:
-		v.reason = codeZone
+		v.reason = reason.FlowZone.Code()
 		v.sentence = fmt.Sprintf("it is in conntrack zone %d, where the same addresses and ports may mean another flow", c.Zone)
 		v.advice = advise("take it out of the rule with `ct zone set`")
 	case c.Bits.SeqAdjust:
-		v.reason = codeState
+		v.reason = reason.FlowSeqAdjust.Code()
 		v.sentence = "conntrack adjusts its sequence numbers (synproxy, or a helper changed its payload)"
 	case c.Bits.NATClash:
-		v.reason = codeState
+		v.reason = reason.FlowNATClash.Code()
 		v.sentence = "two connections got the same translation when their first packets met, and the kernel shares the entry"
 	case c.Bits.Dying:
-		v.stage, v.reason = State, codeState
+		v.stage, v.reason = State, reason.FlowDying.Code()
 		v.sentence = "conntrack is just removing the connection"
 	default:
 		return verdict{}, false
@@ -39,19 +43,19 @@ func (m Machine) state(f Flow) (verdict, bool) {
 	v := verdict{stage: State}
 	switch {
 	case !c.Bits.Confirmed:
-		v.reason, v.sentence = codeState, "its first packet has not left the machine"
+		v.reason, v.sentence = reason.FlowUnconfirmed.Code(), "its first packet has not left the machine"
 	case c.Orig.Proto == 17 && !c.Bits.SeenReply:
 		v.reason, v.sentence = codeNoReply, "only one side has sent so far, and a UDP flow is carried once both have"
 		v.advice = advise(unanswered(f)...)
 	case c.Orig.Proto == 17:
 		return verdict{}, false
 	case c.State == "SYN_SENT" || c.State == "SYN_SENT2" || c.State == "SYN_RECV":
-		v.reason, v.sentence = codeTCPState, fmt.Sprintf("the connection is not established: conntrack says %s", c.State)
+		v.reason, v.sentence = reason.FlowTCPNotEstablished.Code(), fmt.Sprintf("the connection is not established: conntrack says %s", c.State)
 		v.advice = advise(unanswered(f)...)
 	case c.State != "" && c.State != "ESTABLISHED":
-		v.reason, v.sentence = codeTCPState, fmt.Sprintf("the connection is closing or closed: conntrack says %s", c.State)
+		v.reason, v.sentence = reason.FlowTCPClosing.Code(), fmt.Sprintf("the connection is closing or closed: conntrack says %s", c.State)
 	case !c.Bits.Assured:
-		v.reason, v.sentence = codeTCPState, "conntrack has not seen data acknowledged in both directions yet (the status bit assured is not set)"
+		v.reason, v.sentence = reason.FlowTCPNotAssured.Code(), "conntrack has not seen data acknowledged in both directions yet (the status bit assured is not set)"
 		v.advice = advise(unanswered(f)...)
 	default:
 		return verdict{}, false
@@ -76,7 +80,7 @@ func (m Machine) handedOver(f Flow) (verdict, bool) {
 	if _, ok := m.taken(*f.Conn); ok {
 		return verdict{}, false
 	}
-	v := verdict{stage: NotHandedOver, reason: codeNotAdded}
+	v := verdict{stage: NotHandedOver, reason: reason.FlowNoRule.Code()}
 	var met Meeting
 	if m.Rules != nil {
 		met = Meet(m.Rules, f)

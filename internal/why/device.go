@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // Device is what was found on a device.
@@ -43,7 +44,7 @@ func (m Machine) judgeDevice(d Device) verdict {
 	ds := m.decisions(d.Name)
 	if len(ds) == 0 {
 		return verdict{
-			stage: NoFlowAdd, sentence: slow + "the ruleset has no flowtable, and no `flow add` rule",
+			stage: NoFlowAdd, reason: reason.FlowNoRule.Code(), sentence: slow + "the ruleset has no flowtable, and no `flow add` rule",
 			advice: advise(m.enable(d.Name, m.other(d.Name)), "then `nft-offload run`"),
 		}
 	}

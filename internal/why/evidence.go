@@ -2,9 +2,11 @@ package why
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // evidence is what the answer rests on, one line a source.
@@ -25,7 +27,7 @@ func (m Machine) evidence(f Flow) []Line {
 			say("handed over", "no, it lacks %s", lacks)
 		}
 		if c.Bits.Offload && !c.Bits.HWOffload {
-			say("hardware", "no: the status bit hw-offload is not set")
+			say("hardware", "no, the status bit hw-offload is not set%s", m.asked())
 		}
 	}
 	if f.In != "" || f.Out != "" {
@@ -48,6 +50,21 @@ func (m Machine) evidence(f Flow) []Line {
 		say("not seen", "%s", u)
 	}
 	return out
+}
+
+// asked says that a flowtable asks for hardware, where one does.
+func (m Machine) asked() string {
+	if m.Rules == nil {
+		return ""
+	}
+	for _, t := range m.Rules.Tables {
+		for _, f := range t.Flowtables {
+			if slices.Contains(f.Flags, "offload") {
+				return fmt.Sprintf("; flowtable %s %s %s has `flags offload`: [%s] %s", t.Family, t.Name, f.Name, reason.FlowNotInHardware.Code(), reason.FlowNotInHardware.Info().Text)
+			}
+		}
+	}
+	return ""
 }
 
 func unknown(device string) string {

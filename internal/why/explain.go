@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // Explain says of a flow which stage it is at, and why it is no further.
@@ -133,7 +134,7 @@ func (m Machine) forwarded(f Flow) (verdict, bool) {
 		return verdict{}, false
 	}
 	return verdict{
-		stage: NotForwarded, sentence: "it begins or ends on this machine, and only forwarded packets pass the forward hook where `flow add` is",
+		stage: NotForwarded, reason: reason.FlowNotForwarded.Code(), sentence: "it begins or ends on this machine, and only forwarded packets pass the forward hook where `flow add` is",
 		advice: advise("measure between two other hosts, with this machine between them"),
 	}, true
 }
@@ -143,7 +144,7 @@ func (m Machine) handsOver(f Flow) (verdict, bool) {
 	if m.hands() {
 		return verdict{}, false
 	}
-	v := verdict{stage: NoFlowAdd}
+	v := verdict{stage: NoFlowAdd, reason: reason.FlowNoRule.Code()}
 	if len(m.Flowtables) > 0 {
 		t := m.Flowtables[0]
 		v.sentence = fmt.Sprintf("no rule of the ruleset has `flow add`: flowtable %s is there, but nothing is handed to it", flowtable(t))
@@ -174,7 +175,7 @@ func (m Machine) tracked(f Flow) (verdict, bool) {
 	if f.Conn != nil {
 		return verdict{}, false
 	}
-	v := verdict{stage: NotTracked, reason: codeUntracked, sentence: "conntrack has no entry for it (any more), and only tracked flows are handed over"}
+	v := verdict{stage: NotTracked, reason: reason.FlowUntracked.Code(), sentence: "conntrack has no entry for it (any more), and only tracked flows are handed over"}
 	for _, d := range f.Dirs {
 		if d.Refused != nil && d.Refused.Code == codeUntracked {
 			v.sentence = "its packets pass without a conntrack entry (notrack), and only tracked flows are handed over"

@@ -159,39 +159,39 @@ func examples() []example {
 	here := routed("r0", "r1", false)
 	plain, lost := tracked(nil), tracked(func(c *why.Connection) { c.Labels = handover.Labels{} })
 
-	add(why.NotForwarded, "", "a flow that ends on the router", machine(nil), lost, routed("r0", "lo", true))
-	add(why.NoFlowAdd, "", "a ruleset without flow add", machine(without), lost, here)
-	add(why.NoFlowAdd, "", "a ruleset without flow add and without a daemon", machine(func(m *why.Machine) { without(m); noDaemon(m) }), lost, nil)
-	add(why.NoFlowAdd, "", "a flowtable that no rule uses", machine(func(m *why.Machine) { kernel(m); m.Adds = nil }), lost, here)
-	add(why.State, "not-tcp-udp", "ping", machine(nil), tracked(func(c *why.Connection) {
+	add(why.NotForwarded, "flow-not-forwarded", "a flow that ends on the router", machine(nil), lost, routed("r0", "lo", true))
+	add(why.NoFlowAdd, "flow-no-rule", "a ruleset without flow add", machine(without), lost, here)
+	add(why.NoFlowAdd, "flow-no-rule", "a ruleset without flow add and without a daemon", machine(func(m *why.Machine) { without(m); noDaemon(m) }), lost, nil)
+	add(why.NoFlowAdd, "flow-no-rule", "a flowtable that no rule uses", machine(func(m *why.Machine) { kernel(m); m.Adds = nil }), lost, here)
+	add(why.State, "flow-protocol", "ping", machine(nil), tracked(func(c *why.Connection) {
 		c.Orig, c.Reply = tuple(1, "10.0.1.2:0", "198.51.100.2:0"), tuple(1, "198.51.100.2:0", "10.0.1.2:0")
 		c.State, c.Labels, c.Status = "", handover.Labels{}, []string{"seen-reply", "confirmed"}
 	}), here)
-	add(why.Refused, "helper", "a helper", machine(nil), tracked(func(c *why.Connection) { c.Helper, c.Labels = "ftp", handover.Labels{} }), here)
-	add(why.Refused, "zone", "a zone", machine(nil), tracked(func(c *why.Connection) { c.Zone = 5 }), here)
-	add(why.Refused, "conntrack-state", "adjusted sequence numbers", machine(nil), tracked(func(c *why.Connection) { c.Bits.SeqAdjust = true }), here)
-	add(why.Refused, "conntrack-state", "a clash of translations", machine(nil), tracked(func(c *why.Connection) { c.Bits.NATClash = true }), here)
-	add(why.State, "conntrack-state", "a dying connection", machine(nil), tracked(func(c *why.Connection) { c.Bits.Dying = true }), here)
-	add(why.State, "conntrack-state", "an unconfirmed connection", machine(nil), tracked(func(c *why.Connection) { c.Bits.Confirmed = false }), here)
-	add(why.State, "tcp-state", "a SYN without an answer", machine(nil), tracked(func(c *why.Connection) {
+	add(why.Refused, "flow-helper", "a helper", machine(nil), tracked(func(c *why.Connection) { c.Helper, c.Labels = "ftp", handover.Labels{} }), here)
+	add(why.Refused, "flow-zone", "a zone", machine(nil), tracked(func(c *why.Connection) { c.Zone = 5 }), here)
+	add(why.Refused, "flow-seq-adjust", "adjusted sequence numbers", machine(nil), tracked(func(c *why.Connection) { c.Bits.SeqAdjust = true }), here)
+	add(why.Refused, "flow-nat-clash", "a clash of translations", machine(nil), tracked(func(c *why.Connection) { c.Bits.NATClash = true }), here)
+	add(why.State, "flow-dying", "a dying connection", machine(nil), tracked(func(c *why.Connection) { c.Bits.Dying = true }), here)
+	add(why.State, "flow-unconfirmed", "an unconfirmed connection", machine(nil), tracked(func(c *why.Connection) { c.Bits.Confirmed = false }), here)
+	add(why.State, "flow-tcp-not-established", "a SYN without an answer", machine(nil), tracked(func(c *why.Connection) {
 		c.State, c.Bits.SeenReply, c.Bits.Assured, c.Status = "SYN_SENT", false, false, []string{"confirmed"}
 	}), here)
-	add(why.State, "tcp-state", "a connection that is not assured", machine(nil), tracked(func(c *why.Connection) { c.Bits.Assured = false }), here)
-	add(why.State, "tcp-state", "a closed connection", machine(nil), tracked(func(c *why.Connection) { c.State = "TIME_WAIT" }), here)
+	add(why.State, "flow-tcp-not-assured", "a connection that is not assured", machine(nil), tracked(func(c *why.Connection) { c.Bits.Assured = false }), here)
+	add(why.State, "flow-tcp-closing", "a closed connection", machine(nil), tracked(func(c *why.Connection) { c.State = "TIME_WAIT" }), here)
 	add(why.State, "no-reply", "UDP one way only", machine(nil), tracked(func(c *why.Connection) { udp(c); c.Bits.SeenReply = false }), here)
-	add(why.NotHandedOver, "not-added", "no rule took it", machine(nil), lost, here)
-	add(why.NotHandedOver, "not-added", "no rule of the kernel's flowtable took it", machine(kernel), lost, here)
+	add(why.NotHandedOver, "flow-no-rule", "no rule took it", machine(nil), lost, here)
+	add(why.NotHandedOver, "flow-no-rule", "no rule of the kernel's flowtable took it", machine(kernel), lost, here)
 	quiet := func(c *why.Connection) { c.Labels = handover.Labels{}; c.Timeout -= time.Second }
 	accept := []ruleset.Stmt{state("established"), ruleset.Verdict{Kind: ruleset.Accept}}
 	flowAdd := []ruleset.Stmt{state("established"), ruleset.FlowAdd{Op: "add", Flowtable: "f1"}}
-	add(why.NotHandedOver, "not-added", "an earlier rule accepts", machine(forward(accept, flowAdd)), lost, here)
-	add(why.NotHandedOver, "not-added", "an earlier rule drops", machine(forward([]ruleset.Stmt{state("established"), ruleset.Verdict{Kind: ruleset.Drop}}, flowAdd)), lost, here)
-	add(why.NotHandedOver, "not-added", "the flow add rule does not match", machine(forward(append([]ruleset.Stmt{iifname("r9")}, flowAdd...), accept)), lost, here)
-	add(why.NotHandedOver, "not-added", "the flow add rule is reached", machine(forward(flowAdd, accept)), lost, here)
-	add(why.NotHandedOver, "not-added", "the lowered flow add rule is reached", machine(forward([]ruleset.Stmt{state("established"), ruleset.Verdict{Kind: ruleset.Jump, Target: "nft_offload_add_1"}}, accept)), lost, here)
+	add(why.NotHandedOver, "flow-no-rule", "an earlier rule accepts", machine(forward(accept, flowAdd)), lost, here)
+	add(why.NotHandedOver, "flow-no-rule", "an earlier rule drops", machine(forward([]ruleset.Stmt{state("established"), ruleset.Verdict{Kind: ruleset.Drop}}, flowAdd)), lost, here)
+	add(why.NotHandedOver, "flow-no-rule", "the flow add rule does not match", machine(forward(append([]ruleset.Stmt{iifname("r9")}, flowAdd...), accept)), lost, here)
+	add(why.NotHandedOver, "flow-no-rule", "the flow add rule is reached", machine(forward(flowAdd, accept)), lost, here)
+	add(why.NotHandedOver, "flow-no-rule", "the lowered flow add rule is reached", machine(forward([]ruleset.Stmt{state("established"), ruleset.Verdict{Kind: ruleset.Jump, Target: "nft_offload_add_1"}}, accept)), lost, here)
 	add(why.Waiting, "no-packets", "the flow add rule would be reached", machine(forward(flowAdd, accept)), lost, here).after.Connections = []why.Connection{tracked(quiet)}
-	add(why.DeviceNotListed, "not-listed", "a device that is not listed", machine(nil), plain, routed("r0", "r2", false))
-	add(why.DeviceNotListed, "not-listed", "a bridge whose ports are not listed, of a kernel flowtable", machine(kernel), tracked(func(c *why.Connection) { c.Bits.Offload = false; c.Mark = 1; c.Labels = handover.Labels{} }), routed("br0", "r1", false)).machine.Flowtables[0].Mark = 1
+	add(why.DeviceNotListed, "flow-lower-device-not-listed", "a device that is not listed", machine(nil), plain, routed("r0", "r2", false))
+	add(why.DeviceNotListed, "flow-lower-device-not-listed", "a bridge whose ports are not listed, of a kernel flowtable", machine(kernel), tracked(func(c *why.Connection) { c.Bits.Offload = false; c.Mark = 1; c.Labels = handover.Labels{} }), routed("br0", "r1", false)).machine.Flowtables[0].Mark = 1
 	add(why.DeviceOff, "netdev-chain", "a device with a netdev chain", machine(func(m *why.Machine) {
 		m.Decisions[1].Hook, m.Decisions[1].Reason = engine.Off, engine.Reason{Code: engine.DeviceChain, Text: "fast packets would not pass the ingress chain netdev t c on r1", Advice: "remove the chain or its rules"}
 	}), plain, here)
@@ -225,7 +225,7 @@ func examples() []example {
 	add(why.KernelFlowtable, "no-daemon", "the kernel's flowtable without a daemon", machine(func(m *why.Machine) { kernel(m); noDaemon(m) }), tracked(offloaded), here)
 	add(why.KernelFlowtable, "altered", "the kernel's flowtable and a refusal", machine(kernel), tracked(offloaded), here,
 		with(nil, refusal(plain, "altered", "the kernel changed more than addresses, ports and TTL", "", false)))
-	add(why.KernelFlowtable, "not-listed", "the kernel's flowtable and a device that is not listed", machine(kernel), tracked(offloaded), routed("r0", "r2", false))
+	add(why.KernelFlowtable, "flow-lower-device-not-listed", "the kernel's flowtable and a device that is not listed", machine(kernel), tracked(offloaded), routed("r0", "r2", false))
 	add(why.Hardware, "", "hardware", machine(kernel), tracked(func(c *why.Connection) {
 		offloaded(c)
 		c.Bits.HWOffload = true
@@ -250,7 +250,7 @@ func examples() []example {
 		Proto: "0", Src: netip.MustParseAddrPort("10.0.1.2:0"), Dst: netip.MustParseAddrPort("198.51.100.2:0"), In: "r0", InIndex: 2,
 		Code: "fragment", Text: "IP fragment: its ports are in another packet", Advice: "avoid fragments: clamp the MSS, lower the sender's MTU", Samples: 500,
 	}}))
-	untracked := add(why.NotTracked, "untracked", "notrack", machine(nil), plain, nil,
+	untracked := add(why.NotTracked, "flow-untracked", "notrack", machine(nil), plain, nil,
 		with(nil, refusal(plain, "untracked", "no conntrack entry (notrack, or not tracked here)", "", false)))
 	untracked.before.Connections, untracked.after.Connections = nil, nil
 	return out

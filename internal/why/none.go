@@ -1,6 +1,10 @@
 package why
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/nft-offload/nft-offload/internal/reason"
+)
 
 // Nothing is what is known where no flow matches a pattern.
 type Nothing struct {
@@ -12,7 +16,7 @@ type Nothing struct {
 // ExplainNothing says that there is no such flow, and what may be the cause.
 func (m Machine) ExplainNothing(n Nothing) Answer {
 	a := Answer{
-		Subject: fmt.Sprintf("flow %s", n.Pattern), Stage: NotTracked, Evidence: []Line{}, Advice: []string{},
+		Subject: fmt.Sprintf("flow %s", n.Pattern), Stage: NotTracked, Reason: reason.FlowUntracked.Code(), Evidence: []Line{}, Advice: []string{},
 		Sentence: "No flow matches: conntrack has no such entry here, and the datapath has seen none lately, so it has ended, was never forwarded, or passes another network namespace.",
 	}
 	say := func(what, format string, args ...any) {
@@ -28,7 +32,7 @@ func (m Machine) ExplainNothing(n Nothing) Answer {
 		say("notrack", "rule %s keeps packets from conntrack", r)
 	}
 	if !m.hands() {
-		a.Stage = NoFlowAdd
+		a.Stage, a.Reason = NoFlowAdd, reason.FlowNoRule.Code()
 		a.Sentence = "No flow matches, and none could be carried: the ruleset has no `flow add` rule, so no flow is ever handed over; `nft-offload enable` adds one without editing it."
 		a.Advice = append(a.Advice, m.enable("", ""))
 	}

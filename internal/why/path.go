@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // place looks at the devices the flow passes.
@@ -31,7 +32,7 @@ func (m Machine) passes(name string) (verdict, bool) {
 		}
 		where, how := m.list(name)
 		return verdict{
-			stage: DeviceNotListed, reason: string(engine.NotListed), advice: how,
+			stage: DeviceNotListed, reason: reason.FlowLowerDeviceNotListed.Code(), advice: how,
 			sentence: fmt.Sprintf("it passes %s, which %s", name, where),
 		}, false
 	}

@@ -49,19 +49,16 @@ func Stages() []StageInfo {
 	}
 }
 
-// Reasons that are this package's own. The others are those of package datapath for packets and of package engine for
-// devices.
+// Reasons that are this package's own. Those of connections are of package reason, those of packets of package datapath,
+// those of devices of package engine, and those of rules of package plan.
 const (
 	reasonNoDaemon  = "no-daemon"
 	reasonNoPackets = "no-packets"
 	reasonUnseen    = "not-seen"
 )
 
-// Codes of package datapath that this package derives from conntrack, or tells apart.
+// Codes of package datapath that this package tells apart.
 const (
-	codeHelper     = "helper"
-	codeZone       = "zone"
-	codeNotTCPUDP  = "not-tcp-udp"
 	codeState      = "conntrack-state"
 	codeTCPState   = "tcp-state"
 	codeNoReply    = "no-reply"

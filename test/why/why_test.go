@@ -165,24 +165,24 @@ func refusals() []refusal {
 	return []refusal{
 		{
 			name: "no flow add at all", ruleset: chain("forward", "0", "ct state established,related accept\n\t\tct state new accept"),
-			stage: why.NoFlowAdd, says: []string{"has no `flow add` rule", "nft-offload enable r0 r1"},
+			stage: why.NoFlowAdd, reason: "flow-no-rule", says: []string{"has no `flow add` rule", "nft-offload enable r0 r1"},
 		},
 		{
 			name: "an earlier rule accepts", ruleset: handover(both, established),
-			stage: why.NotHandedOver, reason: "not-added",
+			stage: why.NotHandedOver, reason: "flow-no-rule",
 			says: []string{"handed over: no", "rule inet filter forward handle ", "(`ct state established accept`) accepts its packets before they come to a rule with `flow add`"},
 		},
 		{
 			name: "a flow add rule for others", ruleset: strings.Replace(handover(both, ""), "ct state established flow add", "ip saddr 192.0.2.0/24 ct state established flow add", 1),
-			stage: why.NotHandedOver, reason: "not-added", says: []string{"its packets do not match rule inet filter forward handle ", "ip saddr 192.0.2.0/24 ct state established flow add"},
+			stage: why.NotHandedOver, reason: "flow-no-rule", says: []string{"its packets do not match rule inet filter forward handle ", "ip saddr 192.0.2.0/24 ct state established flow add"},
 		},
 		{
-			name: "a helper", tcp: true, stage: why.Refused, reason: "helper", says: []string{"the conntrack helper ftp"},
+			name: "a helper", tcp: true, stage: why.Refused, reason: "flow-helper", says: []string{"the conntrack helper ftp"},
 			ruleset: handover(both, "") + "table inet h {\n\tct helper ftp {\n\t\ttype \"ftp\" protocol tcp\n\t}\n\tchain c {\n\t\ttype filter hook prerouting priority 0; policy accept\n\t\tct helper set \"ftp\"\n\t}\n}\n",
 		},
 		{
 			name: "a zone", ruleset: handover(both, "") + chain("prerouting", "-300", "ct zone set 5"),
-			stage: why.Refused, reason: "zone", says: []string{"conntrack zone 5"},
+			stage: why.Refused, reason: "flow-zone", says: []string{"conntrack zone 5"},
 		},
 		{
 			name: "a DSCP that a rule sets", ruleset: handover(both, "") + chain("forward", "10", "ip dscp set cs1"),
@@ -190,7 +190,7 @@ func refusals() []refusal {
 		},
 		{
 			name: "a device that is not listed", ruleset: handover("r0", ""),
-			stage: why.DeviceNotListed, reason: "not-listed", says: []string{"it passes r1, which flowtable inet filter f1 does not list", `add element inet filter f1 { "r1" }`},
+			stage: why.DeviceNotListed, reason: "flow-lower-device-not-listed", says: []string{"it passes r1, which flowtable inet filter f1 does not list", `add element inet filter f1 { "r1" }`},
 		},
 		{
 			name: "one direction only", ruleset: handover(both, ""), options: testkit.UDPOptions{OneWay: true},
@@ -202,7 +202,7 @@ func refusals() []refusal {
 		},
 		{
 			name: "notrack", ruleset: handover(both, "ct state untracked accept") + chain("prerouting", "-300", "notrack"),
-			stage: why.NotTracked, reason: "untracked", says: []string{"notrack"},
+			stage: why.NotTracked, reason: "flow-untracked", says: []string{"notrack"},
 		},
 		{
 			name: "no daemon", ruleset: handover(both, ""), idle: true,
