@@ -13,22 +13,10 @@ import (
 func (m Machine) evidence(f Flow) []Line {
 	var out []Line
 	say := func(what, format string, args ...any) { out = append(out, Line{what, fmt.Sprintf(format, args...)}) }
-	switch c := f.Conn; {
-	case c == nil:
+	if f.Conn == nil {
 		say("conntrack", "no entry")
-	default:
-		say("conntrack", "%s", c.text())
-		if c.nat() {
-			say("translated", "leaves as %s", name(c.Reply.Reverse()))
-		}
-		if by, ok := m.taken(*c); ok {
-			say("handed over", "yes, by %s", by)
-		} else if lacks := m.lacks(); lacks != "" {
-			say("handed over", "no, it lacks %s", lacks)
-		}
-		if c.Bits.Offload && !c.Bits.HWOffload {
-			say("hardware", "no, the status bit hw-offload is not set%s", m.asked())
-		}
+	} else {
+		out = append(out, m.connection(f.Conn)...)
 	}
 	if f.In != "" || f.Out != "" {
 		how := ""
@@ -48,6 +36,23 @@ func (m Machine) evidence(f Flow) []Line {
 	}
 	for _, u := range m.Unseen {
 		say("not seen", "%s", u)
+	}
+	return out
+}
+
+// connection is what conntrack knows.
+func (m Machine) connection(c *Connection) []Line {
+	out := []Line{{"conntrack", c.text()}}
+	if c.nat() {
+		out = append(out, Line{"translated", "leaves as " + name(c.Reply.Reverse())})
+	}
+	if by, ok := m.taken(*c); ok {
+		out = append(out, Line{"handed over", "yes, by " + by})
+	} else if lacks := m.lacks(); lacks != "" {
+		out = append(out, Line{"handed over", "no, it lacks " + lacks})
+	}
+	if c.Bits.Offload && !c.Bits.HWOffload {
+		out = append(out, Line{"hardware", "no, the status bit hw-offload is not set" + m.asked()})
 	}
 	return out
 }

@@ -31,8 +31,7 @@ func (m Machine) Explain(f Flow) Answer {
 
 // sentence completes what a stage has to say.
 func sentence(v verdict) string {
-	switch v.stage {
-	case Carried, Hardware, KernelFlowtable:
+	if v.stage == Carried || v.stage == Hardware || v.stage == KernelFlowtable {
 		return upper(v.sentence) + "."
 	}
 	return "It stays slow because " + v.sentence + "."

@@ -48,9 +48,12 @@ func machine(change func(*why.Machine)) why.Machine {
 			{Name: "r1", Hook: engine.XDP, Flowtables: []string{"inet filter f1"}},
 		},
 		Links: []engine.Link{
-			{Name: "lo", Ifindex: 1, Loopback: true}, {Name: "r0", Ifindex: 2, Kind: "veth", Ethernet: true},
-			{Name: "r1", Ifindex: 3, Ethernet: true, Physical: true, Driver: "ixgbe"}, {Name: "r2", Ifindex: 4, Kind: "veth", Ethernet: true},
-			{Name: "br0", Ifindex: 5, Kind: "bridge", Ethernet: true}, {Name: "p0", Ifindex: 6, Kind: "veth", Ethernet: true, Master: "br0", MasterKind: "bridge"},
+			{Name: "lo", Ifindex: 1, Loopback: true},
+			{Name: "r0", Ifindex: 2, Kind: "veth", Ethernet: true},
+			{Name: "r1", Ifindex: 3, Ethernet: true, Physical: true, Driver: "ixgbe"},
+			{Name: "r2", Ifindex: 4, Kind: "veth", Ethernet: true},
+			{Name: "br0", Ifindex: 5, Kind: "bridge", Ethernet: true},
+			{Name: "p0", Ifindex: 6, Kind: "veth", Ethernet: true, Master: "br0", MasterKind: "bridge"},
 			{Name: "p1", Ifindex: 7, Kind: "veth", Ethernet: true, Master: "br0", MasterKind: "bridge"},
 			{Name: "r1.7", Ifindex: 8, Kind: "vlan", Ethernet: true, Lower: "r1", VLAN: 7},
 		},
@@ -325,4 +328,19 @@ func TestEveryStageHasItsSentence(t *testing.T) {
 		}
 	}
 	golden(t, "testdata/flows.golden", b.String())
+}
+
+// TestStagesAreDocumented: docs/why.md has a row for each.
+func TestStagesAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/why.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := ""
+	for _, s := range why.Stages() {
+		rows += fmt.Sprintf("| `%s` | %s |\n", s.Stage, s.Text)
+	}
+	if !strings.Contains(string(doc), rows) {
+		t.Errorf("docs/why.md lacks these rows, in this order:\n%s", rows)
+	}
 }

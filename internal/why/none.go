@@ -22,10 +22,9 @@ func (m Machine) ExplainNothing(n Nothing) Answer {
 	say := func(what, format string, args ...any) {
 		a.Evidence = append(a.Evidence, Line{what, fmt.Sprintf(format, args...)})
 	}
-	switch {
-	case n.Tracked == 0:
+	if n.Tracked == 0 {
 		say("conntrack", "no entries at all: no rule of this namespace needs conntrack, or nothing was forwarded")
-	default:
+	} else {
 		say("conntrack", "%d entries, none of them matches", n.Tracked)
 	}
 	for _, r := range n.Notracks {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -143,15 +144,7 @@ func (p Pattern) meets(proto uint8, one, other []netip.AddrPort) bool {
 }
 
 func within(e End, ends []netip.AddrPort) bool {
-	if e.any() {
-		return true
-	}
-	for _, a := range ends {
-		if e.meets(a) {
-			return true
-		}
-	}
-	return false
+	return e.any() || slices.ContainsFunc(ends, e.meets)
 }
 
 // Match reports whether the pattern means a connection.

@@ -35,14 +35,14 @@ type StageInfo struct {
 func Stages() []StageInfo {
 	return []StageInfo{
 		{NotForwarded, "the flow begins or ends on this machine; only forwarded packets are carried"},
-		{NotTracked, "conntrack has no such connection: packets pass untracked, in another network namespace, or no more"},
 		{NoFlowAdd, "no rule of the ruleset hands flows over; `nft-offload enable` is for such rulesets"},
+		{NotTracked, "conntrack has no such connection: packets pass untracked, in another network namespace, or no more"},
 		{State, "the connection is of a protocol or in a state that no fast path takes"},
 		{NotHandedOver, "there are `flow add` rules, and none of them has taken this flow"},
 		{DeviceNotListed, "no flowtable lists a device that the flow passes"},
 		{DeviceOff, "a device that the flow passes is kept off the fast path, for the reason named"},
 		{Waiting, "nothing is wrong, but something has to come first: the daemon, a packet of the other direction, more packets"},
-		{Refused, "the datapath looks at the flow's packets and learns nothing from them, for the reason named"},
+		{Refused, "the datapath or conntrack has a lasting reason against this flow, which is named"},
 		{Carried, "the datapath forwards its packets"},
 		{KernelFlowtable, "the kernel's own flowtable has the flow, and nft-offload does not, for the reason named"},
 		{Hardware, "a device forwards its packets"},

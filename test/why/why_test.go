@@ -259,8 +259,13 @@ func TestCarriedFlowIsSaidToBeByAnyPartOfItsTuple(t *testing.T) {
 		fast(t, d, 200)
 		c, s := f.Local(), netip.AddrPortFrom(r.S0.Addr(six), port)
 		for _, pattern := range [][]string{
-			{c.String()}, {c.Addr().String()}, {fmt.Sprintf(":%d", c.Port())}, {"udp", s.String()},
-			{fmt.Sprintf("%s > %s", c, s)}, {s.String(), ">", c.Addr().String()}, {r.R1.Addr(six).String(), s.String()},
+			{c.String()},
+			{c.Addr().String()},
+			{fmt.Sprintf(":%d", c.Port())},
+			{"udp", s.String()},
+			{fmt.Sprintf("%s > %s", c, s)},
+			{s.String(), ">", c.Addr().String()},
+			{r.R1.Addr(six).String(), s.String()},
 			{r.C0.IP4Net.Masked().String()},
 		} {
 			if six && strings.Contains(pattern[0], "/") {
@@ -376,8 +381,12 @@ func TestRulesAreExplained(t *testing.T) {
 		t.Errorf("%s", a)
 	}
 	for _, args := range [][]string{
-		{"inet", "filter", "forward", "handle", "999"}, {"inet", "filter", "nosuch", "handle", "1"}, {"ip", "filter", "forward", "handle", "1"},
-		{"inet", "filter", "forward", "12"}, {"inet", "filter", "forward", "handle", "x"}, {"any", "filter", "forward", "handle", "1"},
+		{"inet", "filter", "forward", "handle", "999"},
+		{"inet", "filter", "nosuch", "handle", "1"},
+		{"ip", "filter", "forward", "handle", "1"},
+		{"inet", "filter", "forward", "12"},
+		{"inet", "filter", "forward", "handle", "x"},
+		{"any", "filter", "forward", "handle", "1"},
 	} {
 		out, err := daemon.Command(t, r.Router, append([]string{"why", "rule"}, args...)...)
 		if daemon.ExitCode(err) != 2 || strings.Count(out, "\n") != 1 {
@@ -428,8 +437,16 @@ func TestTextFitsEightyColumns(t *testing.T) {
 func TestMistakesAreUsageErrors(t *testing.T) {
 	ns := testkit.NewNS(t, "why")
 	for _, args := range [][]string{
-		{}, {"flow"}, {"flow", "nonsense"}, {"flow", "10.0.0.1", "10.0.0.2", "10.0.0.3"}, {"flow", "10.0.0.1 > 2001:db8::1"},
-		{"flow", "10.0.0.1:99999"}, {"device"}, {"device", "a", "b"}, {"weather"}, {"flow", ":1", "--max", "0"},
+		{},
+		{"flow"},
+		{"flow", "nonsense"},
+		{"flow", "10.0.0.1", "10.0.0.2", "10.0.0.3"},
+		{"flow", "10.0.0.1 > 2001:db8::1"},
+		{"flow", "10.0.0.1:99999"},
+		{"device"},
+		{"device", "a", "b"},
+		{"weather"},
+		{"flow", ":1", "--max", "0"},
 	} {
 		out, err := daemon.Command(t, ns, append([]string{"why"}, args...)...)
 		if daemon.ExitCode(err) != 2 || strings.Count(out, "\n") != 1 {

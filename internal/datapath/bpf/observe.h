@@ -382,7 +382,9 @@ static __always_inline int observe(struct __sk_buff *skb)
 		return 0;
 	s->refused.in = 0;
 	if (since(now_ns(), n->time) > NOTE_AGE)
-		return pass_by(s, skb, n, R_NOTE_OLD); /* held somewhere: NFQUEUE, a qdisc of a stacked device */
+		return pass_by(
+			s, skb, n,
+			R_NOTE_OLD); /* held somewhere: NFQUEUE, a qdisc of a stacked device */
 	r = packets_ct(s, skb, &address);
 	if (r)
 		return r;
