@@ -182,9 +182,9 @@ type nfoNote struct {
 	Daddr   [4]uint32
 	Sport   uint16
 	Dport   uint16
-	Hit     uint32
 	Ticket  uint32
 	Ours    uint32
+	_       [4]byte
 }
 
 type nfoRefusal struct {

@@ -34,7 +34,6 @@ static __always_inline int F(forward)(struct frame *f, enum hook hook, struct pk
 	e = bpf_map_lookup_elem(&F(flows), k);
 	if (!e)
 		return R_MISS;
-	w->hit = 1;
 	w->now = now_ns();
 	r = F(sum)(p, f->data, f->end);
 	if (!r)
@@ -82,10 +81,13 @@ static __always_inline int F(ingress)(struct frame *f, struct pkt *p, struct pas
 	r = F(forward)(f, HOOK_TC, p, &k, w);
 	if (r && p->tcp_flags & TCP_SYN) {
 		note_clear(skb);
+	} else if (r == R_MISS && too_short(w->ctl, w->cookie)) {
+		count(HOOK_TC, R_MIN_PACKETS, 1, p->l3_len);
+		note_clear(skb);
 	} else if (r) {
 		locate(f, HOOK_TC);
 		if (f->data + sizeof(struct ethhdr) <= f->end)
-			F(note)(skb, p, &k, f->data, w->hit);
+			F(note)(skb, p, &k, f->data);
 	}
 	return r;
 }

@@ -2,7 +2,7 @@
 /* A note about a packet of one family. A template: see family.h. */
 
 static __always_inline void F(note)(struct __sk_buff *skb, const struct pkt *p,
-				    const struct F(key) * k, const void *frame, __u32 hit)
+				    const struct F(key) * k, const void *frame)
 {
 	struct note *n = note_slot(skb);
 
@@ -11,7 +11,7 @@ static __always_inline void F(note)(struct __sk_buff *skb, const struct pkt *p,
 	n->family = FAMILY;
 	widen(n->saddr, k->saddr, WORDS(k->saddr));
 	widen(n->daddr, k->daddr, WORDS(k->daddr));
-	note_common(n, skb, p, frame, hit);
+	note_common(n, skb, p, frame);
 }
 
 /* A packet between two addresses that teaches nothing, for it has a header that is not read, or no ports. */

@@ -98,7 +98,6 @@ struct pass {
 	__u32 cookie;
 	/* The entry is this hook's: a tc program behind XDP stays silent about the others, which XDP has counted. */
 	int mine;
-	__u32 hit; /* there is an entry */
 };
 
 /* May this packet take the entry's way? On 0, w->adj is its adjacency. */

@@ -166,12 +166,17 @@ struct note {
 	__u8 tos, ttl, proto, family;
 	__be32 saddr[4], daddr[4];
 	__be16 sport, dport;
-	__u32 hit;    /* tc ingress found an entry */
 	__u32 ticket; /* the tc_index that the packet went on with */
 	__u32 ours;   /* it has that from us */
 };
 #define NOTES 64
-#define SEEN 4096 /* counters of too_short: hash bits 8 to 31, count 0 to 7 */
+
+/* Counters of too_short: whose, how often others have met it, and how many packets. */
+#define SEEN 4096
+#define SEEN_COUNT 0xff
+#define SEEN_MET_ONCE 0x100
+#define SEEN_MET 0x300
+#define SEEN_HASH_SHIFT 10
 
 struct counter {
 	__u64 packets, bytes;

@@ -89,14 +89,13 @@ static __always_inline void drop_ticket(struct __sk_buff *skb)
 }
 
 static __always_inline void note_common(struct note *n, struct __sk_buff *skb, const struct pkt *p,
-					const void *frame, __u32 hit)
+					const void *frame)
 {
 	take_ticket(n, skb);
 	n->tags = p->tags;
 	n->time = now_ns();
 	n->ifindex = skb->ifindex;
 	n->left = 0;
-	n->hit = hit;
 	__builtin_memcpy(n->print, p->print, sizeof(n->print));
 	if (bare) {
 		__builtin_memset(n->macs, 0, sizeof(n->macs));
@@ -110,6 +109,37 @@ static __always_inline void note_common(struct note *n, struct __sk_buff *skb, c
 	n->sport = p->sport;
 	n->dport = p->dport;
 	n->skb = (__u64)(long)skb;
+}
+
+/*
+ * Short flows are not worth an entry: two map insertions cost more than they save. Nor are their packets worth a note, so
+ * new connections pay for no observer. Counts the packets of a direction that has no entry, in a small table of the last
+ * ones. One that meets another's counter takes it over the fourth time, and counts as long enough then: a flow that stays
+ * slow must not keep others out by passing more often.
+ */
+static __always_inline int too_short(const struct settings *ctl, __u32 cookie)
+{
+	__u32 hash = cookie * 0xc2b2ae35, i = hash >> 20; /* SEEN counters */
+	__u32 *seen, old;
+
+	if (ctl->min_packets <= 1)
+		return 0;
+	seen = bpf_map_lookup_elem(&short_flows, &i);
+	if (!seen)
+		return 0;
+	old = *seen;
+	hash <<= SEEN_HASH_SHIFT;
+	if (!old)
+		old = hash;
+	if ((old ^ hash) >> SEEN_HASH_SHIFT) {
+		int taken = (old & SEEN_MET) == SEEN_MET;
+
+		*seen = taken ? hash + 1 : old + SEEN_MET_ONCE;
+		return !taken;
+	}
+	if ((old & SEEN_COUNT) != SEEN_COUNT)
+		*seen = ++old;
+	return (old & SEEN_COUNT) < ctl->min_packets;
 }
 
 #define FAMILY 4

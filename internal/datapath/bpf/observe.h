@@ -110,38 +110,6 @@ static __always_inline int flowtables_ct(struct scratch *s, struct __sk_buff *sk
 	return 0;
 }
 
-/*
- * Short flows are not worth an entry: two map insertions cost more than they save. Counts the packets of a direction
- * that could be learned from, in a small table of the last flows: a flow that meets another's counter takes it over
- * every fourth time, so neither can keep the other out.
- */
-static __always_inline int too_short(const struct note *n, const struct settings *ctl)
-{
-	__u32 from = n->saddr[0], to = n->daddr[0], hash, i, *seen;
-
-	if (n->hit || ctl->min_packets <= 1)
-		return 0;
-	if (n->family == 6) {
-		from ^= n->saddr[3];
-		to ^= n->daddr[3];
-	}
-	hash = (from * 0x9e3779b1 ^ to * 0x85ebca6b ^ ((__u32)n->sport << 16 | n->dport)) *
-	       0xc2b2ae35;
-	i = hash >> 20; /* SEEN counters */
-	seen = bpf_map_lookup_elem(&short_flows, &i);
-	if (!seen)
-		return 0;
-	hash <<= 8;
-	if ((*seen & ~0xff) != hash) {
-		if (*seen && bpf_get_prandom_u32() & 3)
-			return 1;
-		*seen = hash;
-	}
-	if ((*seen & 0xff) != 0xff)
-		++*seen;
-	return (*seen & 0xff) < ctl->min_packets;
-}
-
 /* Did the ruleset hand the flow over? By the kernel's own `flow add`, or by the label or mark of the lowered one. */
 static __always_inline int added(struct scratch *s, const struct device *in,
 				 const struct settings *ctl)
@@ -374,23 +342,22 @@ static __always_inline int observe(struct __sk_buff *skb)
 	int r;
 
 	s = bpf_map_lookup_elem(&scratch, &zero);
-	ctl = bpf_map_lookup_elem(&control, &zero);
-	if (!s || !ctl)
+	if (!s)
 		return 0;
 	n = note_about(s, skb);
 	if (!n)
 		return 0;
-	s->refused.in = 0;
-	if (since(now_ns(), n->time) > NOTE_AGE)
-		return pass_by(
-			s, skb, n,
-			R_NOTE_OLD); /* held somewhere: NFQUEUE, a qdisc of a stacked device */
 	r = packets_ct(s, skb, &address);
 	if (r)
 		return r;
+	s->refused.in = 0;
+	/* Held somewhere: NFQUEUE, a qdisc of a stacked device. */
+	if (since(now_ns(), n->time) > NOTE_AGE)
+		return pass_by(s, skb, n, R_NOTE_OLD);
+	ctl = bpf_map_lookup_elem(&control, &zero);
 	in = device_of(n->ifindex);
 	out = device_of(skb->ifindex);
-	if (!in || !out)
+	if (!ctl || !in || !out)
 		return R_UNKNOWN_DEVICE;
 	if (address) {
 		/* By which flowtable? That of the device that the rules saw. */
@@ -402,8 +369,6 @@ static __always_inline int observe(struct __sk_buff *skb)
 		r = eligible(s, address, listed, ctl);
 		if (r)
 			return r;
-		if (too_short(n, ctl))
-			return R_MIN_PACKETS;
 		r = authentic(s, skb, n, in);
 	} else {
 		if (!in->flowtable)
@@ -417,8 +382,6 @@ static __always_inline int observe(struct __sk_buff *skb)
 		r = eligible(s, address, in, ctl);
 		if (r)
 			return r;
-		if (too_short(n, ctl))
-			return R_MIN_PACKETS;
 	}
 	if (!r)
 		r = teach(s, skb, n, in, out, ctl);
