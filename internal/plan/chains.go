@@ -35,7 +35,7 @@ func (b *builder) chain(t *ruleset.Table, c *ruleset.Chain, from []*ruleset.Chai
 		out.Kernel = b.kernelChain(t, c)
 	}
 	for _, r := range c.Rules {
-		pr := &Rule{Handle: r.Handle, Text: text(t, r), At: merge(b.placed[r])}
+		pr := &Rule{Handle: r.Handle, Number: r.Index + 1, Text: text(r), At: merge(b.placed[r])}
 		if len(pr.At) == 0 {
 			pr.At = []Placement{{Tier: Software, Finding: why}}
 		}
@@ -213,8 +213,17 @@ func sameFinding(f, g Finding) bool {
 
 // devices writes down the devices that the ruleset names, by name.
 func (b *builder) devices() {
+	for _, n := range DevicesOf(b.rs) {
+		a := b.able.of(n)
+		b.plan.Devices = append(b.plan.Devices, &Device{Name: n, Profile: a.profile.Name, XDP: a.xdp, Hardware: a.hardware})
+	}
+}
+
+// DevicesOf names the devices of the flowtables and ingress chains of a ruleset, and those that its rules send packets
+// out of, in the order of their names.
+func DevicesOf(rs *ruleset.Ruleset) []string {
 	var names []string
-	for _, t := range b.rs.Tables {
+	for _, t := range rs.Tables {
 		for _, f := range t.Flowtables {
 			names = append(names, f.Devices...)
 		}
@@ -222,11 +231,23 @@ func (b *builder) devices() {
 			if early(t, c) {
 				names = append(names, c.Base.Devices...)
 			}
+			for _, r := range c.Rules {
+				names = append(names, sendsTo(r)...)
+			}
 		}
 	}
 	slices.Sort(names)
-	for _, n := range slices.Compact(names) {
-		a := b.able.of(n)
-		b.plan.Devices = append(b.plan.Devices, &Device{Name: n, Profile: a.profile.Name, XDP: a.xdp, Hardware: a.hardware})
+	return slices.Compact(names)
+}
+
+func sendsTo(r *ruleset.Rule) []string {
+	var out []string
+	for _, s := range r.Stmts {
+		if f, ok := s.(ruleset.Fwd); ok {
+			if dev, ok := f.Dev.(ruleset.Str); ok {
+				out = append(out, string(dev))
+			}
+		}
 	}
+	return out
 }

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/nft-offload/nft-offload/internal/caps"
@@ -67,8 +68,8 @@ func (as *abilities) deviceXDP(a ability) Finding {
 		return Finding{Reason: reason.NoBTF}
 	case len(d.Lower) > 0:
 		return Finding{Reason: reason.DeviceIsUpper, Detail: d.Name}
-	case d.Kind != "":
-		return Finding{Reason: reason.NoNativeXDP, Detail: d.Kind + " devices have tc instead"}
+	case d.Kind != "" || d.Driver == "veth" || d.Driver == "tun":
+		return Finding{Reason: reason.NoNativeXDP, Detail: cmp.Or(d.Kind, d.Driver) + ", where nft-offload uses tc: XDP would cost TCP its segmentation offload"}
 	case len(d.XDPPrograms) > 0:
 		return Finding{Reason: reason.DeviceForeignXDP, Detail: d.XDPPrograms[0].Name}
 	case x.Has(caps.XDPBasic) != caps.Yes:
@@ -96,7 +97,7 @@ func (as *abilities) deviceHardware(a ability) Finding {
 		return Finding{Reason: reason.NoFlower, Detail: p.WhyChain}
 	case a.has(caps.NeedsClassid):
 		return Finding{Reason: reason.NeedsHwTc, Detail: p.Name}
-	case a.has(caps.ChainVCAP), a.has(caps.ChainZeroRefused):
+	case a.has(caps.ChainZeroRefused):
 		return Finding{Reason: reason.ChainIDNotSupported, Detail: p.Name}
 	case a.has(caps.NeedsFlow), p.Actions == 0:
 		return Finding{Reason: reason.ActionNotSupported, Detail: p.Name + ": " + p.WhyChain}

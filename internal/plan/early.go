@@ -12,6 +12,7 @@ import (
 type look struct {
 	table  *ruleset.Table
 	reader *space.Reader
+	sets   map[*ruleset.Set]Finding // what was found out about named sets, which many rules may use
 }
 
 // match is why a match cannot be made early; none where it can.
@@ -137,19 +138,29 @@ func (l look) right(e ruleset.Expr) Finding {
 		if s == nil {
 			return Finding{Reason: reason.OpaqueStatement, Detail: "set " + string(e) + " is not in the ruleset"}
 		}
-		if l.reader.Volatile(s) {
-			return Finding{Reason: reason.SetDynamic, Detail: "set " + s.Name}
+		f, seen := l.sets[s]
+		if !seen {
+			f = l.set(s)
+			l.sets[s] = f
 		}
-		if len(s.Stmts) > 0 {
-			return Finding{Reason: reason.SideEffect, Detail: "elements of set " + s.Name + " count"}
-		}
-		return l.elements(s.Elems)
+		return f
 	case ruleset.SetLit:
 		return l.elements(e)
 	case ruleset.Opaque:
 		return Finding{Reason: reason.OpaqueStatement, Detail: "in a match"}
 	}
 	return Finding{}
+}
+
+// set is why a named set cannot be copied.
+func (l look) set(s *ruleset.Set) Finding {
+	if l.reader.Volatile(s) {
+		return Finding{Reason: reason.SetDynamic, Detail: "set " + s.Name}
+	}
+	if len(s.Stmts) > 0 {
+		return Finding{Reason: reason.SideEffect, Detail: "elements of set " + s.Name + " count"}
+	}
+	return l.elements(s.Elems)
 }
 
 func (l look) elements(elems []ruleset.Expr) Finding {

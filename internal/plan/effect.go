@@ -57,7 +57,7 @@ func step(s ruleset.Stmt) effect {
 	case ruleset.Fwd:
 		return forward(s)
 	case ruleset.Mangle:
-		return pin(reason.MangleNotEarly, "")
+		return pin(reason.MangleNotEarly, fmt.Sprintf("%v set", s.Key))
 	case ruleset.Reject:
 		return effect{ending: drops, pinned: Finding{Reason: reason.VerdictNotEarly, Detail: "reject"}}
 	case ruleset.Queue:
@@ -76,6 +76,10 @@ func step(s ruleset.Stmt) effect {
 		return sideEffect(s.Kind)
 	case ruleset.SetUpdate:
 		return sideEffect(fmt.Sprintf("%s of set %s", s.Op, s.Set))
+	case ruleset.Meter:
+		return sideEffect("meter")
+	case ruleset.XT:
+		return effect{ending: unknown, pinned: Finding{Reason: reason.VerdictNotEarly, Detail: "an extension of iptables"}}
 	case ruleset.FlowAdd:
 		return sideEffect("flow add")
 	case ruleset.SetObject:
@@ -123,7 +127,9 @@ func action(a ruleset.Action) effect {
 
 func sideEffect(what string) effect { return pin(reason.SideEffect, what) }
 
-func pin(r reason.Reason, what string) effect { return effect{pinned: Finding{Reason: r, Detail: what}} }
+func pin(r reason.Reason, what string) effect {
+	return effect{pinned: Finding{Reason: r, Detail: what}}
+}
 
 // add joins the effect of the next statement to that of those before.
 func (e effect) add(f effect) effect {
@@ -140,7 +146,8 @@ func (e effect) add(f effect) effect {
 // conditional reports whether a statement may end the rule for a packet without being a match.
 func conditional(s ruleset.Stmt) bool {
 	switch s.(type) {
-	case ruleset.Quota, ruleset.Limit, ruleset.CTCount, ruleset.FlowAdd, ruleset.Opaque, ruleset.SetUpdate:
+	case ruleset.Quota, ruleset.Limit, ruleset.CTCount, ruleset.FlowAdd, ruleset.Opaque, ruleset.SetUpdate,
+		ruleset.Meter, ruleset.XT:
 		return true
 	}
 	return false
@@ -174,6 +181,7 @@ func read(s space.Scan, r *ruleset.Rule, l look) reading {
 			s = s.Match(stmt)
 			continue
 		case ruleset.VMap:
+			rd.split = rd.split || !rd.effect.none()
 			rd.note(l.lookup(stmt.Key, stmt.Data))
 			rd.vmap = &stmt
 		case ruleset.Verdict:
@@ -194,6 +202,9 @@ func read(s space.Scan, r *ruleset.Rule, l look) reading {
 		}
 	}
 	rd.end = s
+	if rd.split && rd.effect.pinned.None() {
+		rd.effect.pinned = Finding{Reason: reason.SideEffect, Detail: "it counts before its last match"}
+	}
 	if rd.effect.none() {
 		rd.touched = s
 	}

@@ -21,10 +21,10 @@ type entry struct {
 	end   space.Space
 	// match is why the matches on the way cannot be made early.
 	match Finding
-	split bool // something is done before the last match
 	// steps are the matches of each rule on the way.
 	steps [][]ruleset.Match
-	// inlined: the entries of the chain that this one jumps to, as indexes [from, to).
+	// The entries of the chain that a jump leads to, as indexes [from, to). Behind an entry that leaves its chain,
+	// evaluation goes on at to.
 	jumps    bool
 	from, to int
 
@@ -46,7 +46,7 @@ func (e *entry) tier() Tier {
 func (e *entry) ref() *Ref {
 	r := &Ref{Family: e.chain.Family, Table: e.chain.Table, Chain: e.chain.Name}
 	if e.rule != nil {
-		r.Handle = e.rule.Handle
+		r.Handle, r.Number = e.rule.Handle, e.rule.Index+1
 	}
 	return r
 }
@@ -60,8 +60,13 @@ const roomForCopies = 1 << 14
 // flattener writes base chains as lists of entries.
 type flattener struct {
 	reader  *space.Reader
+	sets    map[*ruleset.Set]Finding
 	entries []*entry
 	room    int
+}
+
+func newFlattener(r *space.Reader) *flattener {
+	return &flattener{reader: r, sets: map[*ruleset.Set]Finding{}}
 }
 
 // way is how packets come to a chain.
@@ -91,16 +96,22 @@ func (f *flattener) append(e *entry, w way) *entry {
 }
 
 func (f *flattener) chain(c *ruleset.Chain, w way) {
+	from := len(f.entries)
 	for _, r := range c.Rules {
 		f.rule(c, r, w)
+	}
+	for _, e := range f.entries[from:] {
+		if e.chain == c && e.effect.ending == leaves && e.to == 0 {
+			e.to = len(f.entries)
+		}
 	}
 }
 
 func (f *flattener) rule(c *ruleset.Chain, r *ruleset.Rule, w way) {
-	rd := read(w.scan, r, look{w.table, f.reader})
+	rd := read(w.scan, r, look{w.table, f.reader, f.sets})
 	e := entry{
 		chain: c, rule: r, effect: rd.effect, space: rd.touched.Space, end: rd.end.Space, match: first(w.match, rd.match),
-		split: rd.split, steps: append(slices.Clip(w.steps), matches(r)),
+		steps: append(slices.Clip(w.steps), matches(r)),
 	}
 	if e.effect.ending == leaves && w.depth == 0 && rd.jump == nil {
 		e.effect.ending = policy(c)

@@ -65,9 +65,6 @@ func (l *lowerer) action(e *entry) (string, Finding) {
 	refuse := func(what string) (string, Finding) {
 		return "", Finding{Reason: reason.ActionNotSupported, Detail: p.Name + " takes no " + what}
 	}
-	if e.split {
-		return "", Finding{Reason: reason.ActionNotSupported, Detail: "the rule counts before its last match"}
-	}
 	switch e.effect.ending {
 	case drops:
 		if !p.Actions.Has(caps.ActDrop) {

@@ -24,6 +24,9 @@ const (
 	etherVLAN = 0x8100
 	etherIPv6 = 0x86dd
 
+	protoICMP   = 1
+	protoICMPv6 = 58
+
 	mostProtocols = 8
 )
 
@@ -43,6 +46,10 @@ func protocols(s space.Space) ([]protocol, Finding) {
 	}
 	l3, ok := s.Values(space.L3Proto())
 	switch {
+	case !ok && transport && p.l4 == protoICMP:
+		l3 = space.One(space.Number(etherIPv4))
+	case !ok && transport && p.l4 == protoICMPv6:
+		l3 = space.One(space.Number(etherIPv6))
 	case !ok && (transport || hasL4):
 		l3 = space.One(space.Number(etherIPv4)).Join(space.One(space.Number(etherIPv6)))
 	case !ok && p.tag:
@@ -148,9 +155,9 @@ func protoWord(n uint64, p protocol) string {
 		return "udp"
 	case n == 132:
 		return "sctp"
-	case n == 1 && p.l3 == etherIPv4:
+	case n == protoICMP && p.l3 == etherIPv4:
 		return "icmp"
-	case n == 58 && p.l3 == etherIPv6:
+	case n == protoICMPv6 && p.l3 == etherIPv6:
 		return "icmpv6"
 	}
 	return fmt.Sprintf("%#02x", n)
@@ -236,7 +243,7 @@ func arpKey(at [2]int) (flowerWord, bool) {
 
 func transportKey(f space.Field, p protocol) (flowerWord, bool) {
 	ports := p.l4 == 6 || p.l4 == 17 || p.l4 == 132
-	icmp := p.l4 == 1 && p.l3 == etherIPv4 || p.l4 == 58 && p.l3 == etherIPv6
+	icmp := p.l4 == protoICMP && p.l3 == etherIPv4 || p.l4 == protoICMPv6 && p.l3 == etherIPv6
 	at := [2]int{f.Off, f.Len}
 	switch {
 	case ports && at == [2]int{0, 16}:

@@ -20,6 +20,14 @@ type lane struct {
 	sorted []item // by the first value
 	tail   []item // not sorted yet
 	widest int    // bits in which the ends of an interval differ
+	// met is what was found of sets with many intervals, which many rules may share.
+	met map[*space.Interval]*met
+}
+
+// met is the entries of a lane that overlap a set, as far as they were looked at.
+type met struct {
+	looked int // entries of all
+	hits   []*entry
 }
 
 type item struct {
@@ -94,6 +102,16 @@ func (x *index) overlapping(s space.Space, f func(*entry) bool) (complete bool) 
 		return left < 0 || f(e)
 	}
 	for _, l := range x.lanes {
+		if in, ok := s.Values(l.field); ok && len(in) > laneIntervals {
+			hits, all := l.meets(in)
+			if slices.ContainsFunc(hits, visit) {
+				return left >= 0
+			}
+			if !all {
+				return false
+			}
+			continue
+		}
 		if l.visit(s, visit) {
 			return left >= 0
 		}
@@ -107,7 +125,7 @@ func (x *index) overlapping(s space.Space, f func(*entry) bool) (complete bool) 
 // visit goes through the entries of the lane that may overlap a space; true when it was stopped.
 func (l *lane) visit(s space.Space, f func(*entry) bool) bool {
 	in, ok := s.Values(l.field)
-	if !ok || len(in) > laneIntervals {
+	if !ok {
 		return slices.ContainsFunc(l.all, f)
 	}
 	for _, iv := range in {
@@ -125,4 +143,25 @@ func (l *lane) visit(s space.Space, f func(*entry) bool) bool {
 		}
 	}
 	return false
+}
+
+// meets is the entries of the lane that overlap a set of many intervals; false when there are entries that were not
+// looked at yet. Rules that use the same named set share what was found.
+func (l *lane) meets(in space.Set) ([]*entry, bool) {
+	if l.met == nil {
+		l.met = map[*space.Interval]*met{}
+	}
+	m := l.met[&in[0]]
+	if m == nil {
+		m = &met{}
+		l.met[&in[0]] = m
+	}
+	end := min(len(l.all), m.looked+mostCompared)
+	for _, e := range l.all[m.looked:end] {
+		if of, ok := e.space.Values(l.field); ok && !of.Disjoint(in) {
+			m.hits = append(m.hits, e)
+		}
+	}
+	m.looked = end
+	return m.hits, end == len(l.all)
 }

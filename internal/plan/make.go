@@ -143,7 +143,7 @@ func readsDevice(s ruleset.Stmt) bool {
 func (b *builder) group(g *group) {
 	on := b.able.of(g.devices[0])
 	device := space.From(g.devices[0], on.device.Type == "ether")
-	f := &flattener{reader: b.reader}
+	f := newFlattener(b.reader)
 	starts := map[*ruleset.Chain]space.Scan{}
 	for _, h := range g.chains {
 		starts[h.chain] = b.reader.Start(h.table).With(device)
@@ -160,7 +160,7 @@ func (b *builder) group(g *group) {
 		follow(f.entries, f.entries[i])
 	}
 	b.place(g, f.entries)
-	b.plan.shares = append(b.plan.shares, newShare(g, on, f.entries))
+	b.plan.shares = append(b.plan.shares, &share{devices: g.devices, on: on, entries: f.entries})
 }
 
 // atXDP is why an entry is not executed at XDP.
@@ -236,10 +236,10 @@ func follow(all []*entry, e *entry) {
 		return
 	}
 	lowest, highest := Hardware, Software
-	var why Finding
+	var why, whyHardware Finding
 	for _, in := range all[e.from:e.to] {
 		lowest, highest = min(lowest, in.tier()), max(highest, in.tier())
-		why = first(why, in.xdp)
+		why, whyHardware = first(why, in.xdp), first(whyHardware, in.hardware)
 	}
 	switch {
 	case e.from == e.to:
@@ -247,7 +247,9 @@ func follow(all []*entry, e *entry) {
 	case lowest == Hardware:
 		e.hardware = Finding{}
 	case highest == Software && e.xdp.None():
-		e.xdp = why
+		e.xdp, e.hardware = why, whyHardware
+	default:
+		e.hardware = whyHardware
 	}
 }
 

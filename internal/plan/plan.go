@@ -36,7 +36,8 @@ type Ref struct {
 	Family ruleset.Family `json:"family"`
 	Table  string         `json:"table"`
 	Chain  string         `json:"chain"`
-	Handle int            `json:"handle"`
+	Handle int            `json:"handle,omitempty"`
+	Number int            `json:"number,omitempty"` // of the rule in its chain, from 1; 0: the policy
 }
 
 // Finding is a reason and what is special about it here.
@@ -71,8 +72,9 @@ type Chain struct {
 
 // Rule is a rule and where it runs.
 type Rule struct {
-	Handle int    `json:"handle"`
-	Text   string `json:"text"` // nft's own syntax
+	Handle int    `json:"handle,omitempty"` // 0 in rulesets that were never loaded
+	Number int    `json:"number"`           // from 1
+	Text   string `json:"text"`             // nft's own syntax
 	// At has one member where all devices agree.
 	At []Placement `json:"at"`
 	// Kernel is why the kernel's `flags offload` would refuse the rule; none in chains that it does not know.
@@ -104,14 +106,4 @@ type Device struct {
 type Options struct {
 	// NoHardware leaves hardware out.
 	NoHardware bool
-}
-
-// find returns a chain of the plan, or nil.
-func (p *Plan) find(f ruleset.Family, table, name string) *Chain {
-	for _, c := range p.Chains {
-		if c.Family == f && c.Table == table && c.Name == name {
-			return c
-		}
-	}
-	return nil
 }

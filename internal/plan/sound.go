@@ -18,9 +18,9 @@ import (
 // judge goes through the entries of one device.
 type judge struct {
 	late [2]index // entries that are not executed at XDP, or not in hardware
-	// Hardware does not read packets quite as the kernel does. What differs is which entries it misses, so that entries
-	// of another verdict get what was missed.
-	accepted, dropped, forwarded index
+	// early are those in hardware, which does not read packets quite as the kernel does: it may miss a packet of one
+	// entry, which then comes to the next.
+	early index
 }
 
 const (
@@ -38,27 +38,19 @@ func (j *judge) hw(e *entry) Finding {
 	}
 	var f Finding
 	miss := func(o *entry) bool {
-		if o.base != e.base && !o.effect.final() || space.Disjoint(o.space, e.space) || readAlike(o, e) {
+		if o.base != e.base && !o.effect.final() || o.effect.commutes(e.effect) || space.Disjoint(o.space, e.space) || readAlike(o, e) {
 			return false
 		}
 		f = Finding{
 			Reason: reason.EarlierRuleNotDisjoint, Rule: o.ref(),
-			Detail: "which hardware may miss where it does not find the transport header (fragments, IPv6 extension headers)",
+			Detail: "which hardware may miss: behind VLAN tags, in fragments, behind IPv6 extension headers",
 		}
 		return true
 	}
-	for _, other := range []struct {
-		ending ending
-		in     *index
-	}{{accepts, &j.accepted}, {drops, &j.dropped}, {forwards, &j.forwarded}} {
-		if other.ending != e.effect.ending && !other.in.overlapping(e.space, miss) && f.None() {
-			return tooMany()
-		}
-		if !f.None() {
-			return f
-		}
+	if !j.early.overlapping(e.space, miss) && f.None() {
+		return tooMany()
 	}
-	return Finding{}
+	return f
 }
 
 // add notes an entry that was judged.
@@ -67,19 +59,12 @@ func (j *judge) add(e *entry) {
 		return
 	}
 	if e.hardware.None() {
-		switch e.effect.ending {
-		case accepts:
-			j.accepted.add(e)
-		case drops:
-			j.dropped.add(e)
-		default:
-			j.forwarded.add(e)
-		}
+		j.early.add(e)
 	} else {
 		j.late[atHardware].add(e)
 	}
-	// What hardware accepts comes to the program at XDP, too.
-	if !e.xdp.None() && (!e.hardware.None() || !e.effect.final()) {
+	// What hardware accepts or misses comes to the program at XDP, too.
+	if !e.xdp.None() {
 		j.late[atXDP].add(e)
 	}
 }

@@ -88,7 +88,7 @@ func (s *share) tc(w *writer, device string) {
 	w.line("tc qdisc add dev " + device + " clsact")
 	for _, e := range s.entries {
 		if len(e.filters) > 0 {
-			w.line("# " + s.words(e))
+			w.line("# " + e.words())
 		}
 		for _, f := range e.filters {
 			w.line(f.tc(device))
@@ -97,11 +97,11 @@ func (s *share) tc(w *writer, device string) {
 }
 
 // words is the rule of an entry on one line.
-func (s *share) words(e *entry) string {
+func (e *entry) words() string {
 	if e.rule == nil {
-		return fmt.Sprintf("%s: policy drop", e.chain.Name)
+		return e.chain.Name + ": policy drop"
 	}
-	return fmt.Sprintf("%s handle %d: %s", e.chain.Name, e.rule.Handle, s.text(e.rule))
+	return fmt.Sprintf("%s %s: %s", e.chain.Name, e.ref().place(), text(e.rule))
 }
 
 func (f numbered) tc(device string) string {

@@ -14,7 +14,10 @@ const columns = 80
 
 // Text renders the plan for people.
 func (p *Plan) Text() string {
-	w := &writer{}
+	w := &writer{devices: map[string]*Device{}}
+	for _, d := range p.Devices {
+		w.devices[d.Name] = d
+	}
 	if p.Kernel != "" {
 		w.line("kernel " + p.Kernel)
 	}
@@ -40,7 +43,11 @@ func (p *Plan) Summary() string {
 			n[r.Tier()]++
 		}
 	}
-	return fmt.Sprintf("%d rules: %d hardware, %d xdp, %d software", n[Hardware]+n[XDP]+n[Software], n[Hardware], n[XDP], n[Software])
+	all, noun := n[Hardware]+n[XDP]+n[Software], "rules"
+	if all == 1 {
+		noun = "rule"
+	}
+	return fmt.Sprintf("%d %s: %d hardware, %d xdp, %d software", all, noun, n[Hardware], n[XDP], n[Software])
 }
 
 // Tier is the slowest that the rule is at on any device.
@@ -54,11 +61,18 @@ func (r *Rule) Tier() Tier {
 
 // String names the rule as nft(8) does: "netdev filter ingress handle 12".
 func (r Ref) String() string {
-	s := fmt.Sprintf("%s %s %s", r.Family, r.Table, r.Chain)
-	if r.Handle == 0 {
-		return s + " policy"
+	return fmt.Sprintf("%s %s %s %s", r.Family, r.Table, r.Chain, r.place())
+}
+
+// place is where the rule is in its chain.
+func (r Ref) place() string {
+	switch {
+	case r.Handle != 0:
+		return fmt.Sprintf("handle %d", r.Handle)
+	case r.Number != 0:
+		return fmt.Sprintf("rule %d", r.Number)
 	}
-	return fmt.Sprintf("%s handle %d", s, r.Handle)
+	return "policy"
 }
 
 // Sentence is the finding for people, with the code in front.
@@ -87,7 +101,10 @@ func (f Finding) short() string {
 }
 
 // writer collects lines of text.
-type writer struct{ b strings.Builder }
+type writer struct {
+	b       strings.Builder
+	devices map[string]*Device // whose reasons were said
+}
 
 func (w *writer) line(s string) { w.b.WriteString(strings.TrimRight(s, " ") + "\n") }
 
@@ -136,11 +153,11 @@ func (w *writer) chain(c *Chain) {
 	}
 	w.wrap("", head)
 	if c.Finding != nil {
-		w.wrap("  software  ", fmt.Sprintf("all %d rules: %s", len(c.Rules), c.Finding.Sentence()))
+		w.wrap("  software  ", fmt.Sprintf("%s: %s", allRules(len(c.Rules)), c.Finding.Sentence()))
 		return
 	}
 	for _, f := range c.Kernel {
-		w.wrap("  the kernel's `flags offload` would refuse the chain: ", f.short())
+		w.wrap("  ", "`flags offload` would refuse the chain: "+f.short())
 	}
 	for _, r := range c.Rules {
 		w.rule(r)
@@ -151,7 +168,7 @@ func (w *writer) chain(c *Chain) {
 }
 
 func (w *writer) rule(r *Rule) {
-	w.placements(fmt.Sprintf("%d: %s", r.Handle, r.Text), r.At)
+	w.placements(fmt.Sprintf("%s: %s", Ref{Handle: r.Handle, Number: r.Number}.place(), r.Text), r.At)
 	if r.Kernel != nil {
 		w.wrap(detail, "`flags offload` would refuse: "+r.Kernel.short())
 	}
@@ -166,7 +183,11 @@ func (w *writer) placements(what string, at []Placement) {
 		w.placement(detail, at[0])
 		return
 	}
-	w.wrap(fmt.Sprintf("  %-9s ", "differs"), what)
+	word := at[0].Tier.String()
+	if slices.ContainsFunc(at, func(p Placement) bool { return p.Tier != at[0].Tier }) {
+		word = "differs"
+	}
+	w.wrap(fmt.Sprintf("  %-9s ", word), what)
 	for _, p := range at {
 		w.wrap(detail, fmt.Sprintf("%s on %s", p.Tier, strings.Join(p.Devices, " ")))
 		w.placement(detail+"  ", p)
@@ -180,20 +201,37 @@ func (w *writer) placement(indent string, p Placement) {
 			w.wrap(indent, fmt.Sprintf("%d filters", p.Filters))
 		}
 	case XDP:
-		if p.Finding.Reason != reason.NoFlower && p.Finding.Reason != reason.NoNdoSetupTC {
+		if !w.said(p, p.Finding) {
 			w.wrap(indent, "not hardware: "+p.Finding.Sentence())
 		}
 	case Software:
-		w.wrap(indent, p.Finding.Sentence())
-		if p.Hardware != nil && !ofDevice(p.Hardware.Reason) {
-			w.wrap(indent, "not hardware: "+p.Hardware.Sentence())
-		}
+		w.software(indent, p)
 	}
 }
 
-// ofDevice reports whether a reason holds for all rules of a device, and was said there.
-func ofDevice(r reason.Reason) bool {
-	return r.Scope() == reason.Device || r.Scope() == reason.Machine || r == reason.NoFlower
+func (w *writer) software(indent string, p Placement) {
+	xdp, hardware := w.said(p, p.Finding), p.Hardware == nil || w.said(p, *p.Hardware)
+	if xdp && hardware {
+		w.wrap(indent, "for what was said of "+strings.Join(p.Devices, " "))
+		return
+	}
+	if !xdp {
+		w.wrap(indent, p.Finding.Sentence())
+	}
+	if !hardware {
+		w.wrap(indent, "not hardware: "+p.Hardware.Sentence())
+	}
+}
+
+// said reports whether a finding is one of the devices as such, which the text begins with.
+func (w *writer) said(p Placement, f Finding) bool {
+	if len(p.Devices) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(p.Devices, func(name string) bool {
+		d := w.devices[name]
+		return d == nil || !sameFinding(f, d.XDP) && !sameFinding(f, d.Hardware)
+	})
 }
 
 func (w *writer) flowtable(f *Flowtable) {
@@ -248,6 +286,16 @@ func (w *writer) flowAdd(a FlowAdd) {
 		if i > 0 {
 			prefix = strings.Repeat(" ", len(prefix))
 		}
-		w.wrap(prefix, fmt.Sprintf("%d: %s", e.Rule.Handle, e.Text))
+		w.wrap(prefix, fmt.Sprintf("%s: %s", e.Rule.place(), e.Text))
 	}
+}
+
+func allRules(n int) string {
+	switch n {
+	case 0:
+		return "no rules"
+	case 1:
+		return "1 rule"
+	}
+	return fmt.Sprintf("all %d rules", n)
 }

@@ -22,7 +22,7 @@ type knownSet struct {
 
 // part is a component of the elements of a set, read as values of a type.
 type part struct {
-	index int // -1: the elements themselves
+	index int    // -1: the elements themselves
 	typ   string // datatype
 	bits  int
 }
@@ -101,8 +101,8 @@ func (s Scan) values(o operand, e ruleset.Expr) (in Set, exact, ok bool) {
 // component is the values of one component in the elements of a set.
 func (s Scan) component(index int, o operand, e ruleset.Expr) values {
 	elems, set, ok := s.elements(e)
-	if !ok || set != nil && set.volatile {
-		return values{}
+	if !ok || set != nil && (set.volatile || len(elems) == 0) {
+		return values{} // a named set that is empty waits for its elements
 	}
 	if set == nil {
 		return union(index, o, elems)
@@ -121,7 +121,7 @@ func (s Scan) component(index int, o operand, e ruleset.Expr) values {
 func union(index int, o operand, elems []ruleset.Expr) values {
 	ivs := make([]Interval, 0, len(elems))
 	for _, e := range elems {
-		key := keyOf(e)
+		key := KeyOf(e)
 		if index >= 0 && key != ruleset.Str("*") {
 			c, ok := key.(ruleset.Concat)
 			if !ok || index >= len(c) {
@@ -170,8 +170,8 @@ func (s Scan) lookup(keys ruleset.Concat, m ruleset.Match) Scan {
 	return s
 }
 
-// keyOf is the key of an element, without what else is said about it.
-func keyOf(e ruleset.Expr) ruleset.Expr {
+// KeyOf is the key of an element, without what else is said about it.
+func KeyOf(e ruleset.Expr) ruleset.Expr {
 	for {
 		switch v := e.(type) {
 		case ruleset.Elem:

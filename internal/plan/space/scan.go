@@ -97,7 +97,7 @@ func (s Scan) Branches(v ruleset.VMap) ([]Branch, bool) {
 	for _, verdict := range order {
 		keys := byVerdict[verdict]
 		b := Branch{verdict, s.Lookup(v.Key, ruleset.SetLit(keys)), keys}
-		if slices.ContainsFunc(keys, func(e ruleset.Expr) bool { return keyOf(e) == ruleset.Str("*") }) {
+		if slices.ContainsFunc(keys, func(e ruleset.Expr) bool { return KeyOf(e) == ruleset.Str("*") }) {
 			b.Scan.Space = b.Scan.Space.Loose() // all keys but those of the others
 		}
 		out = append(out, b)
