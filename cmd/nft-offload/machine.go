@@ -85,6 +85,7 @@ func (c converter) device(d link.Device, more link.Detail) caps.Device {
 		Type: typeName(d.ARPHRD), Speed: int(more.Speed), MAC: d.MAC.String(), MTU: int(d.MTU), Up: d.Up, Carrier: d.Running,
 		VLANFiltering: d.VLANFiltering, Switch: c.port(d), Lower: c.lower(d),
 		HWTCOffload: toggle(d, link.HWTCOffload), RxVLAN: toggle(d, link.RxVLAN), LRO: toggle(d, link.LRO),
+		Ntuple:  toggle(d, link.Ntuple),
 		Eswitch: caps.Eswitch(c.devlink.Eswitch[d.Parent]),
 		Qdisc:   caps.Qdisc{Root: d.Qdisc.Root, Shaper: d.Qdisc.Shaper},
 		XDP:     xdpFeatures(d.XDP),

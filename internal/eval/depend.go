@@ -209,7 +209,7 @@ func (f field) load() load {
 	first, last := f.offset/8, (f.offset+f.typ.bits+7)/8
 	below := last*8 - f.offset - f.typ.bits // bits of the last byte that are not the field's
 	return func(r *run) ([]byte, status) {
-		at, ok := r.s.base(f.base)
+		at, ok := r.s.fastBase(f.base, last-first)
 		if !ok {
 			return nil, broke
 		}

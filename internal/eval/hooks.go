@@ -79,14 +79,27 @@ func (r *run) journey() {
 // bridge takes the packet through the hooks of the bridge family and reports whether it goes up to the host.
 func (r *run) bridge() bool {
 	r.bridged = true
-	if !r.at(Prerouting, pfBridge, r.p.In, nil) || r.p.Route == RouteUnknown {
+	if !r.at(Prerouting, pfBridge, r.p.In, nil) {
 		return false
 	}
-	if r.p.Route != RouteBridge {
+	if r.goesUp() {
 		return r.at(Input, pfBridge, r.p.In, nil) && r.at(Ingress, pfNetdev, r.p.In.Bridge, nil)
 	}
-	if r.at(Forward, pfBridge, r.p.In, r.p.Out) && r.at(Postrouting, pfBridge, nil, r.p.Out) {
+	if r.p.Route == RouteBridge && r.at(Forward, pfBridge, r.p.In, r.p.Out) && r.at(Postrouting, pfBridge, r.p.In, r.p.Out) {
 		r.egress()
+	}
+	return false
+}
+
+// goesUp reports whether a bridge gives the frame to its own host: by the route, or else by the frame's address.
+func (r *run) goesUp() bool {
+	switch r.p.Route {
+	case RouteInput, RouteForward:
+		return true
+	case RouteUnknown:
+		t, ok := r.addressed()
+		return ok && t != pktOther
+	case RouteBridge, RouteOutput, RouteIngress:
 	}
 	return false
 }
@@ -121,7 +134,12 @@ func (r *run) inet(in *Device) {
 		}
 		r.at(Input, pf, in, nil)
 	case RouteForward:
-		if why := r.s.countDown(); why != "" {
+		why := r.s.countDown()
+		r.prioritize()
+		if t, ok := r.pktType(); ok && t != pktHost {
+			why = "a packet that came as broadcast or multicast, or for another host, is not forwarded"
+		}
+		if why != "" {
 			r.res.Outcome, r.res.Why = Lost, why
 			return
 		}
@@ -152,85 +170,6 @@ func (r *run) later(hooks ...Hook) bool {
 	})
 }
 
-// arrive does what ip_rcv, ipv6_rcv and arp_rcv do before their hooks: packets that are for another host or malformed
-// get no further, and what is behind the packet's end is cut off. The family is 0 for other protocols.
-func (r *run) arrive() (pf int, why string) {
-	s := r.s
-	switch s.protocol {
-	case packet.EtherTypeIPv4:
-		pf = pfIPv4
-	case packet.EtherTypeIPv6:
-		pf = pfIPv6
-	case packet.EtherTypeARP:
-		pf = pfARP
-	default:
-		return 0, ""
-	}
-	if s.tagged && binary.BigEndian.Uint16(s.data[packet.EthernetLen:])&0xfff != 0 {
-		return pf, "the packet has a VLAN tag, and the device is not that VLAN's"
-	}
-	if t, ok := r.pktType(); ok && t == pktOther && r.p.Route != RouteOutput {
-		return pf, "the frame is addressed to another host"
-	}
-	switch pf {
-	case pfARP:
-		return pf, s.arriveARP()
-	case pfIPv4:
-		return pf, s.arrive4()
-	}
-	return pf, s.arrive6()
-}
-
-func (s *skb) arriveARP() string {
-	const length, hardware, protocol = 28, 4, 5 // of Ethernet and IPv4
-	h, ok := s.bytes(s.net, length)
-	switch {
-	case !ok:
-		return "the packet is shorter than an ARP packet"
-	case h[hardware] != 6 || h[protocol] != 4:
-		return "the ARP packet is not about Ethernet and IPv4"
-	}
-	return ""
-}
-
-func (s *skb) arrive4() string {
-	h := s.data[s.net:]
-	if len(h) < packet.IPv4Len {
-		return "the packet is shorter than an IPv4 header"
-	}
-	ihl, total := int(h[0]&0xf)*4, int(binary.BigEndian.Uint16(h[2:]))
-	switch {
-	case ihl < packet.IPv4Len || h[0]>>4 != 4:
-		return "the IPv4 header has a wrong version or length"
-	case len(h) < ihl:
-		return "the packet ends inside its IPv4 options"
-	case packet.Checksum(h[:ihl]) != 0:
-		return "the checksum of the IPv4 header is wrong"
-	case len(h) < total || total < ihl:
-		return "the total length of the IPv4 packet does not fit"
-	}
-	s.data = s.data[:s.net+total]
-	return ""
-}
-
-func (s *skb) arrive6() string {
-	h := s.data[s.net:]
-	if len(h) < packet.IPv6Len {
-		return "the packet is shorter than an IPv6 header"
-	}
-	length := packet.IPv6Len + int(binary.BigEndian.Uint16(h[4:]))
-	switch {
-	case h[0]>>4 != 6:
-		return "the IPv6 header has a wrong version"
-	case length > len(h):
-		return "the payload length of the IPv6 packet does not fit"
-	case h[8] == 0xff:
-		return "the IPv6 source address is multicast"
-	}
-	s.data = s.data[:s.net+length]
-	return ""
-}
-
 // countDown takes one from TTL or hop limit, as routing does before the forward hook.
 func (s *skb) countDown() string {
 	const ttl, ttlWord, checksum, hopLimit = 8, 8, 10, 7
@@ -248,6 +187,25 @@ func (s *skb) countDown() string {
 		s.adjust(s.net+checksum, before, sumWords(h[ttlWord:ttlWord+2]))
 	}
 	return ""
+}
+
+// prioritize sets skb->priority of a forwarded IPv4 packet by its TOS (net/ipv4/ip_forward.c, rt_tos2priority; the
+// sysctl ip_forward_update_priority is on unless somebody turned it off).
+func (r *run) prioritize() {
+	if r.s.protocol != packet.EtherTypeIPv4 {
+		return
+	}
+	const bulk, interactiveBulk, interactive = 2, 4, 6 // TC_PRIO_*
+	switch r.s.data[r.s.net+1] >> 3 & 3 {
+	case 0:
+		r.p.Priority = 0
+	case 1:
+		r.p.Priority = bulk
+	case 2:
+		r.p.Priority = interactive
+	case 3:
+		r.p.Priority = interactiveBulk
+	}
 }
 
 // at asks the chains of a hook and reports whether the packet goes on.

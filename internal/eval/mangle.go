@@ -2,6 +2,7 @@ package eval
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/nft-offload/nft-offload/internal/packet"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
@@ -114,17 +115,21 @@ func (r *run) storeField(proto, name string, f field, v []byte) status {
 	if to > len(s.data) {
 		return broke
 	}
-	before := sumWords(s.data[from:to])
 	below := last*8 - f.offset - f.typ.bits
 	n := last - first
-	field := append(make([]byte, n-min(n, len(v))), v...)
-	field = shift(field[len(field)-n:], below, true)
+	bits := append(make([]byte, n-min(n, len(v))), v...)
+	bits = shift(bits[len(bits)-n:], below, true)
 	mask := shift(cutBits(filled(n), f.typ.bits), below, true)
+	written := slices.Clone(s.data[from:to])
 	for i := range n {
-		at := base + first + i
-		s.data[at] = s.data[at]&^mask[i] | field[i]&mask[i]
+		at := base + first + i - from
+		written[at] = written[at]&^mask[i] | bits[i]&mask[i]
 	}
-	r.mend(proto, name, f.base, before, sumWords(s.data[from:to]))
+	// The kernel mends first. A packet that ends before its checksum is left as it is.
+	if !r.mend(proto, name, f.base, sumWords(s.data[from:to]), sumWords(written)) {
+		return broke
+	}
+	copy(s.data[base+first:base+last], written[base+first-from:])
 	return known
 }
 
@@ -136,23 +141,24 @@ func filled(n int) []byte {
 	return b
 }
 
-// mend adjusts the checksums a written field is part of.
-func (r *run) mend(proto, name, base string, before, after uint32) {
+// mend adjusts the checksums a written field is part of. It fails where one is not in the packet.
+func (r *run) mend(proto, name, base string, before, after uint32) bool {
 	const ip4Checksum = 10
 	s := r.s
-	if proto == "ip" {
-		s.adjust(s.net+ip4Checksum, before, after)
+	if proto == "ip" && !s.adjust(s.net+ip4Checksum, before, after) {
+		return false
 	}
 	l4, ok := s.checksumAt()
 	pseudo := (proto == "ip" || proto == "ip6") && (name == "saddr" || name == "daddr" || name == "protocol" || name == "nexthdr")
 	switch {
 	case pseudo && ok:
-		s.adjust(l4, before, after)
-	case base == "th" && proto != "" && proto != "th" && name != "checksum":
+		return s.adjust(l4, before, after)
+	case base == "th":
 		if at, ok := checksumOf(proto); ok {
-			s.adjust(s.th+at, before, after)
+			return s.adjust(s.th+at, before, after)
 		}
 	}
+	return true
 }
 
 // checksumAt is where a checksum is that covers the addresses (nft_payload_l4csum_offset).
@@ -164,12 +170,12 @@ func (s *skb) checksumAt() (int, bool) {
 	case protoTCP:
 		return s.th + 16, true
 	case protoUDP:
-		b, ok := s.bytes(s.th+6, 2)
-		return s.th + 6, ok && (b[0] != 0 || b[1] != 0)
+		h, ok := s.bytes(s.th, packet.UDPLen)
+		return s.th + 6, ok && (h[6] != 0 || h[7] != 0)
 	case protoUDPLite:
 		return s.th + 6, true
 	case protoICMPv6:
-		return s.th + 2, s.protocol == packet.EtherTypeIPv6
+		return s.th + 2, true
 	}
 	return 0, false
 }
@@ -196,10 +202,10 @@ func sumWords(b []byte) uint32 {
 }
 
 // adjust replaces words in a checksum (nft_csum_replace); 0 is written as 0xffff.
-func (s *skb) adjust(at int, before, after uint32) {
+func (s *skb) adjust(at int, before, after uint32) bool {
 	b, ok := s.bytes(at, 2)
 	if !ok {
-		return
+		return false
 	}
 	fold := func(n uint64) uint64 {
 		for n>>16 != 0 {
@@ -213,4 +219,5 @@ func (s *skb) adjust(at int, before, after uint32) {
 		check = 0xffff
 	}
 	copy(b, uintBytes(uint64(check), 2))
+	return true
 }

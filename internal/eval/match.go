@@ -16,6 +16,7 @@ func (c *compiler) match(m ruleset.Match) error {
 	if err != nil {
 		return err
 	}
+	left = shortened(m, left)
 	t, err := c.comparison(m, left)
 	if err != nil {
 		return err
@@ -33,6 +34,27 @@ func (c *compiler) match(m ruleset.Match) error {
 	})
 	c.learn(m)
 	return nil
+}
+
+// shortened reads no more of a field than a prefix of whole bytes needs, as nft does: that much may be there where the
+// packet ends inside the field.
+func shortened(m ruleset.Match, left operand) operand {
+	l, isField := m.Left.(ruleset.Payload)
+	p, isPrefix := m.Right.(ruleset.Prefix)
+	if !isField || !isPrefix || p.Len == 0 || p.Len%8 != 0 {
+		return left
+	}
+	short := fields(l.Proto)[l.Field]
+	full := short.typ.bytes()
+	short.typ.bits = min(p.Len, short.typ.bits)
+	load := short.load()
+	return one(func(r *run) ([]byte, status) {
+		v, st := load(r)
+		if st != known {
+			return nil, st
+		}
+		return append(bytes.Clone(v), make([]byte, full-len(v))...), known
+	}, left.types[0])
 }
 
 func (c *compiler) comparison(m ruleset.Match, left operand) (test, error) {

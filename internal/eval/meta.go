@@ -195,13 +195,18 @@ const (
 	pktOther     = 3
 )
 
-// pktType is the type the receive path gives a packet by its destination address (eth_type_trans). A bridge counts
-// what is addressed to itself as for this host.
+// pktType is skb->pkt_type: what a rule set, or what the frame's address says.
 func (r *run) pktType() (uint8, bool) {
-	p := &r.p
-	if p.Type != nil {
-		return *p.Type, true
+	if r.p.Type != nil {
+		return *r.p.Type, true
 	}
+	return r.addressed()
+}
+
+// addressed is the type the receive path gives a packet by its destination address (eth_type_trans). A bridge counts
+// what is addressed to itself as for this host.
+func (r *run) addressed() (uint8, bool) {
+	p := &r.p
 	if r.s.bare || p.Route == RouteOutput {
 		return pktHost, true
 	}

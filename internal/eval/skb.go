@@ -159,6 +159,12 @@ func (s *skb) look6(validate bool) {
 		return
 	}
 	s.l4, s.proto, s.th, s.fragOff = true, x.proto, x.at, x.fragOff
+	if x.at == 0 { // a later fragment: the kernel's offset stays 0, which is where skb->data is
+		s.th = s.net
+		if s.head {
+			s.th = 0
+		}
+	}
 }
 
 // found is where a search through extension headers ended.
@@ -240,6 +246,16 @@ func (s *skb) base(b string) (int, bool) {
 		return s.inner()
 	}
 	return 0, false
+}
+
+// fastBase is base for loads of n bytes. Those of 1, 2 and 4 bytes from the transport header are done by
+// nft_payload_fast_eval (net/netfilter/nf_tables_core.c), which does not ask whether the packet is a later fragment: the
+// rule then sees data where the header would be (seen on 6.18.44).
+func (s *skb) fastBase(b string, n int) (int, bool) {
+	if b == "th" && s.fragOff != 0 && (n == 1 || n == 2 || n == 4) {
+		return s.th, s.l4
+	}
+	return s.base(b)
 }
 
 // inner is where the payload of the transport header begins (nft_payload_inner_offset).

@@ -16,7 +16,6 @@ const (
 	FlowtableUnused
 	FlowtableWithoutOffloadFlag
 	DeviceRefusedTCSetupFT
-	DeviceInOffloadFlowtable
 	LowestDeviceMissing
 	UpperDeviceListed
 	PathEndsAtDevice
@@ -111,11 +110,6 @@ func flowtablePathInfo(r Reason) Info {
 		return Info{
 			"device-refused-tc-setup-ft", "a device's driver takes no flowtables (TC_SETUP_FT): with `flags offload` the kernel refuses the whole flowtable",
 			"leave `flags offload` out, or put the devices that can into a flowtable of another table", "net/netfilter/nf_flow_table_offload.c nf_flow_table_offload_cmd; drivers with TC_SETUP_FT: mlx5 representors, mtk_eth_soc, airoha, mtk WED and mt76, DSA on these", "",
-		}
-	case DeviceInOffloadFlowtable:
-		return Info{
-			"device-in-offload-flowtable", "the device is in a flowtable with `flags offload`, which XDP cannot look up",
-			"leave `flags offload` out; nft-offload keeps a table of its own", "net/netfilter/nf_flow_table_xdp.c nf_flow_offload_xdp_setup", "6.11 and later",
 		}
 	case LowestDeviceMissing:
 		return Info{

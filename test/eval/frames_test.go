@@ -60,12 +60,16 @@ func (r *random) frame() frame {
 	}
 	copy(f.data, r.to(f.bridge))
 	copy(f.data[6:], []byte{2, 0, 0, 0, 9, byte(pick(r, 1, 2, 3))})
-	if r.often(5) {
+	if r.often(5) && !(f.bridge && (f.data[12] == 0x88 || f.data[12] == 0x81)) {
 		f.data = f.data[:max(packet.EthernetLen, r.IntN(len(f.data)+1))]
 	}
 	if r.often(4) {
 		for range 1 + r.IntN(2) {
-			f.data[packet.EthernetLen-2+r.IntN(len(f.data)-packet.EthernetLen+2)] ^= 1 << r.IntN(8)
+			at := packet.EthernetLen - 2 + r.IntN(len(f.data)-packet.EthernetLen+2)
+			if at >= 22 && at < 62 { // not IPv6 addresses: where they lead is no matter of rules
+				at = packet.EthernetLen
+			}
+			f.data[min(at, len(f.data)-1)] ^= 1 << r.IntN(8)
 		}
 	}
 	return f
@@ -96,7 +100,8 @@ func (r *random) arp() []byte {
 }
 
 func (r *random) foreign() []byte {
-	b := make([]byte, packet.EthernetLen+r.IntN(50))
+	// br_netfilter, where it is there, drops frames that end inside a PPPoE header of 8 bytes.
+	b := make([]byte, packet.EthernetLen+8+r.IntN(50))
 	binary.BigEndian.PutUint16(b[12:], pick[uint16](r, 0x88cc, 0x0100, 0x8847, 0x8864, 0x9999))
 	return b
 }
@@ -126,6 +131,14 @@ func (r *random) spec() packet.Spec {
 		packet.TCPFlags(r.IntN(256)))
 	s.Window = uint16(pick(r, 0, 1, 1024, 65535))
 	r.vary(&s, six == 1)
+	if six == 0 && (len(s.Options) > 0 || s.IHL != 0) {
+		// Routing looks at options between prerouting and the next hook, which is no matter of rules.
+		s.Tuple.Dst = netip.AddrPortFrom(netip.MustParseAddr("192.0.2.9"), s.Tuple.Dst.Port())
+	}
+	if six == 0 && (s.MF || s.FragOffset != 0) && s.Tuple.Dst.Addr() == r.l.local[0] {
+		// Two of them could be put together.
+		s.Tuple.Dst = netip.AddrPortFrom(r.l.remote[0], s.Tuple.Dst.Port())
+	}
 	return s
 }
 

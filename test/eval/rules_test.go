@@ -53,7 +53,8 @@ func probes() string {
 	for _, d := range []string{"r0", "p0", "br0"} {
 		fmt.Fprintf(&b, "\tchain %s {\n\t\ttype filter hook ingress device %s priority 1000;\n\t\tcounter\n\t}\n", d, d)
 	}
-	b.WriteString("}\ntable inet probe {\n")
+	// What the router says itself is not to be counted.
+	b.WriteString("}\ntable inet probe {\n\tchain quiet {\n\t\ttype filter hook output priority -400; policy drop;\n\t}\n")
 	for _, h := range []string{"prerouting", "input", "forward", "postrouting"} {
 		fmt.Fprintf(&b, "\tchain %s {\n\t\ttype filter hook %s priority 1000;\n\t\tcounter\n\t}\n", h, h)
 	}
@@ -105,7 +106,7 @@ func (r *random) sets() string {
 		type inet_service : verdict
 		elements = { %d : return, 9998 : accept }
 	}
-	map mark {
+	map marks {
 		type ipv4_addr : mark
 		elements = { %s : 0x%x, 192.0.2.9 : 7 }
 	}
@@ -238,7 +239,7 @@ func (r *random) matchNetwork(_ string, p profile) string {
 			"ip6 saddr "+pick(r, "2001:db8:ffff::1", "2001:db8:ffff::/122", "2001:db8:ffff::2-2001:db8:ffff::40", "!= 2001:db8:ffff::7",
 				"{ 2001:db8:ffff::1, 2001:db8:ffff::40/126 }"),
 			"ip6 daddr "+pick(r, "2001:db8:eeee::9", "2001:db8:2::/48", "!= 2001:db8:eeee::/64"),
-			"ip6 nexthdr "+pick(r, "!= udp", "{ tcp, icmpv6 }", "0", "44"),
+			"ip6 nexthdr "+pick(r, "!= udp", "{ tcp, ipv6-icmp }", "> 5"),
 			"ip6 dscp "+pick(r, "cs1", "af21", "!= cs0", "{ cs1, ef }", "0-20"),
 			"ip6 ecn "+pick(r, "ce", "not-ect", "!= ect0"),
 			"ip6 hoplimit "+pick(r, "1", "64", "> 64", "1-63"),
@@ -305,7 +306,7 @@ func (r *random) change(family string, p profile) string {
 	switch p.family {
 	case "ip":
 		all = append(all, "ip dscp set "+pick(r, "cs1", "cs0", "ef"), "ip ttl set "+pick(r, "64", "9"), "ip ecn set "+pick(r, "ce", "not-ect"),
-			"ip id set 7", "meta mark set ip saddr map @mark", "meta mark set ip saddr map { 203.0.113.0/29 : 3, 203.0.113.200 : 1 }",
+			"ip id set 7", "meta mark set ip saddr map @marks", "meta mark set ip saddr map { 203.0.113.0/29 : 3, 203.0.113.200 : 1 }",
 			"meta mark set ip dscp", "ip saddr set 203.0.113.7")
 	case "ip6":
 		all = append(all, "ip6 dscp set "+pick(r, "cs1", "cs0", "ef"), "ip6 hoplimit set 64", "ip6 flowlabel set 5", "ip6 ecn set ce",

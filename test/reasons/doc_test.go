@@ -92,7 +92,7 @@ func intro(s reason.Scope) string {
 	case reason.Flowtable:
 		return "Why a flowtable cannot be made, or carries less than it seems to."
 	case reason.Flow:
-		return "Why `why` says that a flow which met `flow add` is not in the flowtable, not in hardware, or not for XDP."
+		return "Why `why` says that a flow which met `flow add` is not in the flowtable, or not in hardware."
 	case reason.Packet:
 		return "Why the kernel's flowtable gives a packet to the slow path. What nft-offload's own fast path says is further below."
 	case reason.Device:

@@ -18,6 +18,7 @@ func Check(rs *ruleset.Ruleset, m caps.Machine) []Finding {
 	c.checkFlowAdds()
 	c.checkSkipped()
 	c.checkFlowtables()
+	c.checkFlows()
 	c.checkPaths()
 	c.checkMachine()
 	sortFindings(c.out)

@@ -18,6 +18,7 @@ func (c *checker) insteadOf(h hit) string {
 		}
 	case reason.AccountingLost:
 		return "counter in the flowtable, and sysctl net.netfilter.nf_conntrack_acct=1"
+	default:
 	}
 	return h.why.Info().Remedy
 }

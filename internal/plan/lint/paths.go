@@ -14,7 +14,7 @@ func (c *checker) checkPaths() {
 		return
 	}
 	said := map[reason.Reason]int{}
-	c.eachRule(func(t *ruleset.Table, ch *ruleset.Chain, r *ruleset.Rule) {
+	c.eachRule(func(_ *ruleset.Table, ch *ruleset.Chain, r *ruleset.Rule) {
 		for _, s := range r.Stmts {
 			c.checkStatement(ch, r, s, said)
 		}
@@ -99,6 +99,7 @@ func (c *checker) checkOtherFamilies(t *ruleset.Table) {
 			c.checkBridge(ch)
 		case ch.Base.Hook == "ingress":
 			c.checkIngress(ch)
+			c.checkClash(ch)
 		}
 	}
 }

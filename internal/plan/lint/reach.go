@@ -39,11 +39,22 @@ func (c *checker) checkFlowAdds() {
 // checkNoFlowAdd tells those who forward and offload nothing.
 func (c *checker) checkNoFlowAdd() {
 	forward := c.a.hooked("forward")
-	if len(forward) == 0 {
+	if len(forward) == 0 || c.lowered() {
 		return
 	}
 	c.say(reason.NoFlowAdd, Note, c.chainPlace(forward[0].chain), "nft-offload enable LAN WAN",
 		"the ruleset has a forward chain and no `flow add`: every packet takes the slow path")
+}
+
+// loweredComment begins the comment of the set that stands for a flowtable in a ruleset that was loaded without (the
+// constant is that of package handover, which a running daemon reads it with).
+const loweredComment = "nft-offload lowered flowtable"
+
+// lowered reports whether the ruleset hands flows over in another way than by `flow add`.
+func (c *checker) lowered() bool {
+	return slices.ContainsFunc(c.rs.Tables, func(t *ruleset.Table) bool {
+		return slices.ContainsFunc(t.Sets, func(s *ruleset.Set) bool { return strings.HasPrefix(s.Comment, loweredComment) })
+	})
 }
 
 // hooks returns by which hooks packets come to each chain.
@@ -107,7 +118,7 @@ func (c *checker) checkFlowAdd(ad *addRule, hooks []string) {
 // checkCoverage compares what the rule is for with what comes to it.
 func (c *checker) checkCoverage(ad *addRule, p Place) {
 	own := ad.add.may.w
-	want := own & offloadable() & c.familyWords(ad.table)
+	want := own & offloadable() & familyWords(ad.table.Family)
 	switch {
 	case want == 0 && own&^ofProto(otherProto) == 0:
 		c.say(reason.FlowAddNeverProtocol, Error, p, "meta l4proto { tcp, udp } ct state established flow add @"+ad.add.flowtable,
@@ -130,18 +141,8 @@ func (c *checker) checkCoverage(ad *addRule, p Place) {
 		return
 	}
 	c.checkPartly(ad, p, want, come)
-	c.checkUnstated(ad, p, own)
+	c.checkUnstated(p, own)
 	c.checkOtherDevices(ad, p)
-}
-
-func (c *checker) familyWords(t *ruleset.Table) word {
-	switch t.Family {
-	case ruleset.IP:
-		return ofFamily(familyIP)
-	case ruleset.IP6:
-		return ofFamily(familyIP6)
-	}
-	return allWords
 }
 
 // sayNotReached reports a rule that no established packet comes to.
@@ -190,7 +191,7 @@ func (c *checker) checkPartly(ad *addRule, p Place, want, come word) {
 }
 
 // checkUnstated says what a rule covers that names no state or no protocol.
-func (c *checker) checkUnstated(ad *addRule, p Place, own word) {
+func (c *checker) checkUnstated(p Place, own word) {
 	if own&ofStates(stateNew)&ofProto(tcp) != 0 {
 		c.say(reason.FlowAddAnyState, Note, p, "ct state established before flow add",
 			"the rule names no conntrack state: it is tried for each packet, and takes UDP flows before there is an answer")
