@@ -10,20 +10,27 @@ import (
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
-// heads are what a listing in text says in front of the rules: flags of tables, devices and flags of chains and
-// flowtables. The JSON of nft 1.0.6 leaves out the devices of netdev chains and the flags of flowtables, that of all
-// versions the flags of chains, and for the flags of tables 1.0.6 prints memory that it has freed.
+// heads are what a listing in text says in front of rules and elements. The JSON of nft 1.0.6 leaves out the devices of
+// netdev chains, flags of flowtables, "dynamic" and auto-merge of sets, comments of tables and chains, and how long the
+// keys of type "integer" are; that of all versions the flags of chains. For the flags of tables 1.0.6 prints memory
+// that it has freed.
 type heads struct {
-	tables map[key][]string // flags; the name is empty
+	tables map[key]head // the name is empty
 	chains map[key]head
+	sets   map[key]head
 	flows  map[key]head
 }
 
-type head struct{ devices, flags []string }
+type head struct {
+	devices, flags []string
+	comment        string
+	autoMerge      bool
+	typeof         string // both types of a map, with the colon between them
+}
 
 // parseHeads reads a listing as nft prints it, one statement a line, indented by its depth.
 func parseHeads(text string) heads {
-	h := heads{tables: map[key][]string{}, chains: map[key]head{}, flows: map[key]head{}}
+	h := heads{tables: map[key]head{}, chains: map[key]head{}, sets: map[key]head{}, flows: map[key]head{}}
 	var table, inner key
 	var into map[key]head
 	for line := range strings.Lines(text) {
@@ -33,24 +40,32 @@ func parseHeads(text string) heads {
 		case len(ws) == 0:
 		case depth == 0 && ws[0].is("table") && len(ws) >= 3:
 			table = key{ws[1].text, ws[2].text, ""}
-		case depth == 1 && ws[0].is("flags"):
-			h.tables[table] = names(ws[1:])
+		case depth == 1 && (ws[0].is("flags") || ws[0].is("comment")):
+			h.tables[table] = h.tables[table].read(ws, line)
 		case depth == 1 && ws[0].is("chain") && len(ws) >= 2:
 			inner, into = key{table.family, table.table, ws[1].text}, h.chains
 		case depth == 1 && ws[0].is("flowtable") && len(ws) >= 2:
 			inner, into = key{table.family, table.table, ws[1].text}, h.flows
+		case depth == 1 && (ws[0].is("set") || ws[0].is("map")) && len(ws) >= 2:
+			inner, into = key{table.family, table.table, ws[1].text}, h.sets
 		case depth == 1:
 			into = nil
 		case depth == 2 && into != nil:
-			into[inner] = into[inner].read(ws)
+			into[inner] = into[inner].read(ws, line)
 		}
 	}
 	return h
 }
 
 // read adds what one line says.
-func (d head) read(ws []token) head {
+func (d head) read(ws []token, line string) head {
 	switch {
+	case ws[0].is("comment") && len(ws) == 2:
+		d.comment = strings.Trim(ws[1].text, `"`)
+	case ws[0].is("auto-merge"):
+		d.autoMerge = true
+	case ws[0].is("typeof"):
+		d.typeof = strings.TrimPrefix(strings.TrimSpace(line), "typeof ")
 	case ws[0].is("type"):
 		for i, w := range ws {
 			switch {
@@ -86,10 +101,7 @@ func until(ws []token, end string) []token {
 func names(ws []token) []string {
 	var out []string
 	for _, w := range ws {
-		switch w.kind {
-		case tokenWord:
-			out = append(out, w.text)
-		case tokenString:
+		if w.kind == tokenWord || w.kind == tokenString {
 			out = append(out, strings.Trim(w.text, `"`))
 		}
 	}
@@ -98,7 +110,7 @@ func names(ws []token) []string {
 
 // mend puts the flags of tables, where there are any, into a listing in JSON.
 func (h heads) mend(doc []byte) ([]byte, error) {
-	if len(h.tables) == 0 {
+	if !slices.ContainsFunc(slices.Collect(maps.Values(h.tables)), func(d head) bool { return d.flags != nil }) {
 		return doc, nil
 	}
 	var top struct {
@@ -121,7 +133,7 @@ func (h heads) mend(doc []byte) ([]byte, error) {
 		family, _ := t["family"].(string)
 		name, _ := t["name"].(string)
 		delete(t, "flags")
-		if flags := h.tables[key{family, name, ""}]; flags != nil {
+		if flags := h.tables[key{family, name, ""}].flags; flags != nil {
 			t["flags"] = flags
 		}
 		mended, err := json.Marshal(t)
@@ -136,11 +148,17 @@ func (h heads) mend(doc []byte) ([]byte, error) {
 // complete fills in what the JSON has left out.
 func (h heads) complete(r *ruleset.Ruleset) {
 	for _, t := range r.Tables {
+		t.Comment = orElse(t.Comment, h.tables[key{string(t.Family), t.Name, ""}].comment)
 		for _, c := range t.Chains {
-			if d, ok := h.chains[key{string(t.Family), t.Name, c.Name}]; ok && c.Base != nil {
+			d := h.chains[key{string(t.Family), t.Name, c.Name}]
+			c.Comment = orElse(c.Comment, d.comment)
+			if c.Base != nil {
 				c.Base.Devices = d.sorted(c.Base.Devices)
 				c.Base.Flags = d.flags
 			}
+		}
+		for _, s := range t.Sets {
+			h.sets[key{string(t.Family), t.Name, s.Name}].completeSet(s)
 		}
 		for _, f := range t.Flowtables {
 			if d, ok := h.flows[key{string(t.Family), t.Name, f.Name}]; ok {
@@ -149,6 +167,33 @@ func (h heads) complete(r *ruleset.Ruleset) {
 			}
 		}
 	}
+}
+
+// completeSet fills in what a set's text says. Where the JSON has types of unnamed integers, the declaration tells them.
+func (d head) completeSet(s *ruleset.Set) {
+	s.AutoMerge = s.AutoMerge || d.autoMerge
+	for _, f := range d.flags {
+		if f != "counter" { // a statement here, a flag of flowtables
+			s.Flags = appendNew(s.Flags, f)
+		}
+	}
+	if !slices.Contains(slices.Concat(s.Type, s.MapType), "integer") {
+		return
+	}
+	key, data, _ := strings.Cut(d.typeof, " : ")
+	if e, ok := ruleset.ParseSelector(key); ok {
+		s.Type, s.TypeOf = nil, e
+	}
+	if e, ok := ruleset.ParseSelector(data); ok {
+		s.MapType, s.MapTypeOf = nil, e
+	}
+}
+
+func orElse(s, other string) string {
+	if s != "" {
+		return s
+	}
+	return other
 }
 
 // sorted are the devices, or else those that are known already.

@@ -149,9 +149,12 @@ table ip sleeping {
 func TestRead_BadInput_SaysWhere(t *testing.T) {
 	testkit.Need(t, testkit.Netns, testkit.NFT)
 	for name, c := range map[string]struct{ text, want string }{
-		"json": {`{"nftables": [{"table": {"family": "inet7", "name": "t"}}]}`, `standard input: decode ruleset: line 1, column 36 (object 0, table): unknown family "inet7"`},
-		"text": {"table inet t {\n\tchain c {\n\t\tflow add @f nonsense\n\t}\n}\n", "standard input:3:"},
-		"hook": {"table ip t {\n flowtable f { hook ingress priority 0; }\n chain c {\n  type filter hook input priority 0\n  flow add @f\n }\n}\n", "standard input:5: `flow add` works in chains of the forward hook, not input"},
+		"json":    {`{"nftables": [{"table": {"family": "inet7", "name": "t"}}]}`, `standard input: decode ruleset: line 1, column 36 (object 0, table): unknown family "inet7"`},
+		"text":    {"table inet t {\n\tchain c {\n\t\tflow add @f nonsense\n\t}\n}\n", "standard input:3:"},
+		"hook":    {"table ip t {\n flowtable f { hook ingress priority 0; }\n chain c {\n  type filter hook input priority 0\n  flow add @f\n }\n}\n", "standard input:5: `flow add` works in chains of the forward hook, not input"},
+		"device":  {"table ip t {\n flowtable f { hook ingress priority 0; devices = { lo, abcdefghijklmnop }; }\n}\n", `standard input:2: flowtable f: the device name "abcdefghijklmnop" is longer than 15 bytes`},
+		"control": {"table ip t {\n chain c {\n  iifname \"a\x1bb\"\n }\n}\n", `standard input:3: a control character in the string "\"a\x1bb\""`},
+		"long":    {"table ip t {\n chain c {\n  ip saddr { " + strings.Repeat("10.0.0.1,", 1<<20) + " }\n }\n}\n", "standard input:3: a rule of 9437199 bytes, more than the 4194304"},
 	} {
 		r, err := Read(context.Background(), "-", strings.NewReader(c.text))
 		if r != nil || err == nil || !strings.Contains(err.Error(), c.want) {

@@ -45,8 +45,11 @@ func readText(ctx context.Context, src Source) (*ruleset.Ruleset, error) {
 			l, err = listAll(ctx)
 			return err
 		})
+		if _, said := errors.AsType[*Error](err); err != nil && !said { // nft's own words say what was going on
+			err = fmt.Errorf("read ruleset: %w", err)
+		}
 		if err != nil {
-			return nil, fmt.Errorf("read ruleset: %w", err)
+			return nil, err
 		}
 	}
 	rs, err := l.ruleset()
@@ -128,7 +131,7 @@ func (r *reader) loadAsUser(ctx context.Context, src Source) (rawListing, error)
 		if refused.File == "" {
 			refused.File = src.Name
 		}
-		return rawListing{}, fmt.Errorf("read ruleset: %w", refused)
+		return rawListing{}, refused
 	}
 	text, doc, _ := bytes.Cut(out.Bytes(), []byte{1})
 	return rawListing{json: doc, text: text}, nil

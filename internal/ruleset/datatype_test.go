@@ -98,12 +98,12 @@ func described() map[string]ruleset.Expr {
 		"ip option ra value":       ruleset.Option{Kind: "ip option", Name: "ra", Field: "value"},
 		"sctp chunk data tsn":      ruleset.Option{Kind: "sctp chunk", Name: "data", Field: "tsn"},
 	}
-	for _, k := range strings.Fields("length protocol nfproto l4proto priority mark iif iifname iiftype oif oifname oiftype skuid " +
+	for k := range strings.FieldsSeq("length protocol nfproto l4proto priority mark iif iifname iiftype oif oifname oiftype skuid " +
 		"skgid nftrace rtclassid ibrname obrname pkttype cpu iifgroup oifgroup cgroup random secpath iifkind oifkind ibrpvid " +
 		"ibrvproto time day hour secmark sdif sdifname") {
 		all["meta "+k] = ruleset.Meta{Key: k}
 	}
-	for _, k := range strings.Fields("state direction status mark expiration helper l3proto label bytes packets avgpkt zone event secmark id") {
+	for k := range strings.FieldsSeq("state direction status mark expiration helper l3proto label bytes packets avgpkt zone event secmark id") {
 		all["ct "+k] = ruleset.CT{Key: k}
 	}
 	for proto, fields := range map[string]string{
@@ -116,7 +116,7 @@ func described() map[string]ruleset.Expr {
 		"icmp": "type code checksum id sequence mtu gateway", "icmpv6": "type code checksum mtu id sequence max-delay",
 		"igmp": "type mrt checksum group",
 	} {
-		for _, f := range strings.Fields(fields) {
+		for f := range strings.FieldsSeq(fields) {
 			all[proto+" "+f] = ruleset.Payload{Proto: proto, Field: f}
 		}
 	}
@@ -126,7 +126,7 @@ func described() map[string]ruleset.Expr {
 		"hbh": "nexthdr hdrlength", "rt": "nexthdr type seg-left", "rt0": "addr[1]", "srh": "last-entry flags tag sid[1]",
 		"frag": "nexthdr reserved frag-off reserved2 more-fragments id", "dst": "hdrlength", "mh": "type reserved checksum",
 	} {
-		for _, f := range strings.Fields(fields) {
+		for f := range strings.FieldsSeq(fields) {
 			all[name+" "+f] = ruleset.Exthdr{Name: name, Field: f}
 		}
 	}

@@ -105,6 +105,30 @@ func TestDecodeStatements(t *testing.T) {
 	}
 }
 
+func TestDecodeReadsWhatNftPrintsAsText(t *testing.T) {
+	const m = `{"map": {"family": "inet", "table": "t", "name": "m", "type": "ipv4_addr", "map": "mark"}}`
+	saddr := ruleset.Payload{Proto: "ip", Field: "saddr"}
+	for text, want := range map[string]ruleset.Stmt{
+		"add @m { ip saddr : meta mark }": ruleset.SetUpdate{Op: "add", Set: "m", Elem: saddr, Data: ruleset.Meta{Key: "mark"}},
+		"update @m { ip saddr . @th,16,16 timeout 1h30s : 10.0.0.1 . 80 }": ruleset.SetUpdate{
+			Op: "update", Set: "m",
+			Elem: ruleset.Elem{Val: ruleset.Concat{saddr, ruleset.RawPayload{Base: "th", Offset: 16, Len: 16}}, Timeout: 3630},
+			Data: ruleset.Concat{ruleset.Str("10.0.0.1"), ruleset.Num(80)},
+		},
+		"add @m { ip saddr counter : 1 }": ruleset.Opaque{Raw: json.RawMessage(`"add @m { ip saddr counter : 1 }"`)},
+		"tproxy to nowhere":               ruleset.Opaque{Raw: json.RawMessage(`"tproxy to nowhere"`)},
+	} {
+		r := decode(t, document(tableT, chainC, m, rule(fmt.Sprintf("%q", text))))
+		stmt := r.Tables[0].Chains[0].Rules[0].Stmts[0]
+		if diff := cmp.Diff(want, stmt); diff != "" {
+			t.Errorf("%s\n%s", text, diff)
+		}
+		if got := fmt.Sprint(stmt); got != text {
+			t.Errorf("got %s, want %s", got, text)
+		}
+	}
+}
+
 func TestDecodeRefuses(t *testing.T) {
 	deep := strings.Repeat(`{"|": [1,`, 400) + "1" + strings.Repeat("]}", 400)
 	long := strings.Repeat(" ", 10<<20)

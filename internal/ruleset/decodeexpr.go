@@ -27,6 +27,7 @@ func (b *builder) expr(v value) Expr {
 				return e
 			}
 		}
+	case kindNull:
 	}
 	b.refs = b.refs[:refs] // names in what is not understood may be anything
 	return Opaque{compact(v)}

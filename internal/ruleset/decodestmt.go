@@ -17,6 +17,11 @@ func (b *builder) stmt(v value) Stmt {
 			return s
 		}
 	}
+	if v.is(kindString) {
+		if u, ok := b.update(v); ok {
+			return u
+		}
+	}
 	b.refs = b.refs[:refs]
 	return Opaque{compact(v)}
 }

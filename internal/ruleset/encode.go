@@ -19,8 +19,8 @@ type EncodeOptions struct {
 // flowtables, and the rules at the end.
 //
 // With nft 1.0.6 some things cannot be loaded from JSON, whoever writes it; String has them all. It refuses synproxy
-// objects, ct expectations and maps whose data are a concatenation, prints updates of maps as text and the types of
-// unnamed integers as "integer", and drops without a word: comments of tables, chains, sets and objects, the policy of
+// objects, ct expectations, maps whose data are a concatenation and updates of maps (which it prints as text), prints the
+// types of unnamed integers as "integer", and drops without a word: comments of tables, chains, sets and objects, the policy of
 // ct timeouts, auto-merge of sets, what elements have counted, flags of tables, chains and flowtables, devices of
 // flowtables, and the level of `socket cgroupv2`.
 func Encode(r *Ruleset, o EncodeOptions) []byte {

@@ -1,5 +1,7 @@
 package ruleset
 
+import "slices"
+
 func (e *encoder) set(s *Set) {
 	kind := "set"
 	if s.IsMap {
@@ -13,7 +15,7 @@ func (e *encoder) set(s *Set) {
 	o.str("comment", s.Comment)
 	o.datatype("map", s.MapType, s.MapTypeOf)
 	o.str("policy", s.Policy)
-	o.words("flags", s.Flags)
+	o.words("flags", e.setFlags(s))
 	o.uint("timeout", s.Timeout)
 	o.uint("gc-interval", s.GCInterval)
 	o.uint("size", s.Size)
@@ -24,6 +26,14 @@ func (e *encoder) set(s *Set) {
 	o.stmts("stmt", s.Stmts)
 	o.extra(s.Extra)
 	o.endKind()
+}
+
+// setFlags are the flags to write. nft 1.0.6 does not read "dynamic"; all versions add it where a rule needs it.
+func (e *encoder) setFlags(s *Set) []string {
+	if !e.load {
+		return s.Flags
+	}
+	return slices.DeleteFunc(slices.Clone(s.Flags), func(f string) bool { return f == "dynamic" })
 }
 
 // datatype writes the type of keys or data.

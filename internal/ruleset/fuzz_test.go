@@ -1,8 +1,8 @@
 package ruleset_test
 
 import (
-	"os"
-	"path/filepath"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,6 +25,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, text)
 		}
+		_ = r.String()
 		if diff := cmp.Diff(r, again); diff != "" {
 			t.Fatalf("encoded and decoded again:\n%s\n%s", diff, text)
 		}
@@ -38,16 +39,42 @@ func seeds(f *testing.F) [][]byte {
 		[]byte(document(tableT, chainC, rule(`{"accept": null}, {"new": [1, -2, 3.5e6, "\u00e4"]}`))),
 		[]byte(document(wrap("add", tableT, chainC, rule(`{"xt": null}, {"log": {}}`))...)),
 	}
-	files, err := filepath.Glob("testdata/*.json")
-	if err != nil {
-		f.Fatal(err)
+	for _, name := range slices.Sorted(maps.Keys(listings(f))) {
+		out = append(out, pieces(decode(f, string(listings(f)[name])))...)
 	}
-	for _, name := range files {
-		doc, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
+	return out
+}
+
+// pieces are a ruleset's rules and sets, a small document each: the fuzzer tries variants of small ones faster.
+func pieces(r *ruleset.Ruleset) [][]byte {
+	const small = 2000 // bytes
+	var out [][]byte
+	add := func(t ruleset.Table) {
+		doc := ruleset.Encode(&ruleset.Ruleset{Tables: []*ruleset.Table{&t}}, ruleset.EncodeOptions{Load: true})
+		if _, err := ruleset.Decode(doc); err == nil && len(doc) < small {
+			out = append(out, doc)
 		}
-		out = append(out, doc)
+	}
+	for _, t := range r.Tables {
+		head := ruleset.Table{Family: t.Family, Name: t.Name, Flags: t.Flags}
+		for _, s := range t.Sets {
+			one := head
+			one.Sets = []*ruleset.Set{s}
+			add(one)
+		}
+		for _, o := range t.Objects {
+			one := head
+			one.Objects = []*ruleset.Object{o}
+			add(one)
+		}
+		for _, c := range t.Chains {
+			for _, u := range c.Rules {
+				one, chain := head, *c
+				chain.Rules = []*ruleset.Rule{u}
+				one.Chains = []*ruleset.Chain{&chain}
+				add(one)
+			}
+		}
 	}
 	return out
 }

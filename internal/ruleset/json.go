@@ -48,15 +48,13 @@ type value struct {
 	i int32
 }
 
-func (v value) node() node           { return v.d.nodes[v.i] }
-func (v value) is(k kind) bool       { return v.node().kind == k }
-func (v value) text() string         { n := v.node(); return v.d.src[n.start:n.end] }
-func (v value) offset() int          { return int(v.node().start) }
-func (v value) empty() bool          { return v.node().next == v.i+1 }
-func (v value) isNull() bool         { return v.is(kindNull) }
-func (v value) isBool() bool         { return v.is(kindTrue) || v.is(kindFalse) }
-func (v value) isScalar() bool       { return !v.is(kindObject) && !v.is(kindArray) }
-func (v value) raw() json.RawMessage { return json.RawMessage(v.text()) }
+func (v value) node() node     { return v.d.nodes[v.i] }
+func (v value) is(k kind) bool { return v.node().kind == k }
+func (v value) text() string   { n := v.node(); return v.d.src[n.start:n.end] }
+func (v value) offset() int    { return int(v.node().start) }
+func (v value) empty() bool    { return v.node().next == v.i+1 }
+func (v value) isNull() bool   { return v.is(kindNull) }
+func (v value) isBool() bool   { return v.is(kindTrue) || v.is(kindFalse) }
 
 // str returns a string's value.
 func (v value) str() string {

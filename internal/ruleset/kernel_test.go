@@ -120,15 +120,14 @@ func settle(v any) {
 	}
 }
 
-// opaques are the parts of a ruleset that were not understood, of those that nft 1.0.6 has JSON for: updates of maps it
-// prints as text.
+// opaques are the parts of a ruleset that were not understood.
 func opaques(r *ruleset.Ruleset) []string {
 	var out []string
 	for _, t := range r.Tables {
 		for _, c := range t.Chains {
 			for _, u := range c.Rules {
 				for _, s := range u.Stmts {
-					if o, ok := s.(ruleset.Opaque); ok && !bytes.HasPrefix(o.Raw, []byte(`"`)) {
+					if o, ok := s.(ruleset.Opaque); ok {
 						out = append(out, string(o.Raw))
 					}
 				}

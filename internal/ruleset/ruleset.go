@@ -4,10 +4,14 @@
 // does it judge them (package plan).
 //
 // Values are not normalized: a port may be a number or a name, flags a list or a binary expression, as nft printed
-// them. Type and Bits say what an expression is, Constant turns a value of a known type into bytes.
+// them. TypeOf says what values an expression has, Constant turns one of a known type into bytes, PayloadField tells where
+// in the packet a field is. String prints nft's own syntax.
 package ruleset
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+)
 
 // Ruleset is all that nft lists. Slices are in the order of the listing.
 type Ruleset struct {
@@ -173,10 +177,5 @@ func (t *Table) Flowtable(name string) *Flowtable {
 
 // Dormant reports whether the table's chains are not hooked.
 func (t *Table) Dormant() bool {
-	for _, f := range t.Flags {
-		if f == "dormant" {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(t.Flags, "dormant")
 }

@@ -72,7 +72,7 @@ func headerSymbols(datatype string) string {
 		return "cs0 0 cs1 8 cs2 16 cs3 24 cs4 32 cs5 40 cs6 48 cs7 56 df 0 be 0 lephb 1 af11 10 af12 12 af13 14 af21 18 " +
 			"af22 20 af23 22 af31 26 af32 28 af33 30 af41 34 af42 36 af43 38 va 44 ef 46"
 	case "ecn":
-		return "not-ect 0 ect1 1 ect0 2 ce 3"
+		return "not-ect 0 ect1 1 ect0 2 ce 3" //nolint:misspell // ECN-capable transport (RFC 3168)
 	case "icmp_type":
 		return "echo-reply 0 destination-unreachable 3 source-quench 4 redirect 5 echo-request 8 router-advertisement 9 " +
 			"router-solicitation 10 time-exceeded 11 parameter-problem 12 timestamp-request 13 timestamp-reply 14 " +

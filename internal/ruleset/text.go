@@ -94,17 +94,17 @@ func duration(s uint64) string {
 	if s == 0 {
 		return "0s"
 	}
-	out := ""
+	var out strings.Builder
 	for _, u := range []struct {
 		name string
 		len  uint64
 	}{{"d", 86400}, {"h", 3600}, {"m", 60}, {"s", 1}} {
 		if n := s / u.len; n > 0 {
-			out += strconv.FormatUint(n, 10) + u.name
+			out.WriteString(strconv.FormatUint(n, 10) + u.name)
 			s %= u.len
 		}
 	}
-	return out
+	return out.String()
 }
 
 // opaque prints what was not understood. A JSON string is nft's own text for what it has no JSON for.

@@ -49,7 +49,7 @@ func (t *Table) String() string {
 		part(func() { p.chain(c) })
 	}
 	p.put("}\n")
-	return p.Builder.String()
+	return p.String()
 }
 
 func (p *printer) comment(indent, s string) {
@@ -141,6 +141,7 @@ func priorities(f Family, hook string) []priority {
 			list = append(list, priority{"srcnat", 300})
 		}
 		return list
+	case IP, IP6, Inet:
 	}
 	list = []priority{{"raw", -300}, {"mangle", -150}, {"filter", 0}, {"security", 50}}
 	switch hook {
@@ -226,12 +227,32 @@ func (p *printer) object(o *Object) {
 	case "synproxy":
 		p.synproxy("\n\t\t", o.Fields)
 		p.put("\n")
-	default:
-		for _, k := range o.Fields.Names() {
-			line("# %s", Opaque{o.Fields[k]})
-		}
+	case "tunnel":
+		p.tunnel(o.Fields)
 	}
 	p.put("\t}\n")
+}
+
+// tunnel prints the members of a tunnel object (nft 1.1.4). What it is made of by kind stays JSON, in a comment.
+func (p *printer) tunnel(x Extra) {
+	for _, m := range []struct{ json, text string }{
+		{"id", "id"},
+		{"src-ipv4", "ip saddr"},
+		{"dst-ipv4", "ip daddr"},
+		{"src-ipv6", "ip6 saddr"},
+		{"dst-ipv6", "ip6 daddr"},
+		{"sport", "sport"},
+		{"dport", "dport"},
+		{"tos", "tos"},
+		{"ttl", "ttl"},
+	} {
+		if e := x.Expr(m.json); e != nil {
+			fmt.Fprintf(p, "\t\t%s %s\n", m.text, exprText(e))
+		}
+	}
+	if kind, ok := x.Str("type"); ok {
+		fmt.Fprintf(p, "\t\t# %s %s\n", kind, Opaque{x["tunnel"]})
+	}
 }
 
 // timeouts prints the states of a ct timeout object.

@@ -43,7 +43,10 @@ func (p *printer) target(s Stmt) {
 	case SetObject:
 		p.setObject(s)
 	case XT:
-		p.put("xt ", s.Type, " ", quote(s.Name))
+		p.put("xt")
+		if s.Name != "" {
+			p.put(" ", s.Type, " ", quote(s.Name))
+		}
 	case Action:
 		p.action(s)
 	}
