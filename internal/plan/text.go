@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // columns is how wide the text of a plan is.
@@ -188,10 +186,34 @@ func (w *writer) placements(what string, at []Placement) {
 		word = "differs"
 	}
 	w.wrap(fmt.Sprintf("  %-9s ", word), what)
-	for _, p := range at {
-		w.wrap(detail, fmt.Sprintf("%s on %s", p.Tier, strings.Join(p.Devices, " ")))
-		w.placement(detail+"  ", p)
+	for _, d := range w.differences(at) {
+		w.wrap(detail, fmt.Sprintf("%s on %s", d.tier, strings.Join(d.devices, " ")))
+		w.b.WriteString(d.text)
 	}
+}
+
+// difference is what is said of some devices.
+type difference struct {
+	tier    Tier
+	text    string
+	devices []string
+}
+
+// differences joins the devices of which the same is said, at the place of the first.
+func (w *writer) differences(at []Placement) []difference {
+	var out []difference
+	for _, p := range at {
+		one := &writer{devices: w.devices}
+		one.placement(detail+"  ", p)
+		text := one.b.String()
+		i := slices.IndexFunc(out, func(d difference) bool { return d.tier == p.Tier && d.text == text })
+		if i < 0 {
+			out = append(out, difference{p.Tier, text, slices.Clone(p.Devices)})
+			continue
+		}
+		out[i].devices = append(out[i].devices, p.Devices...)
+	}
+	return out
 }
 
 func (w *writer) placement(indent string, p Placement) {
@@ -212,7 +234,7 @@ func (w *writer) placement(indent string, p Placement) {
 func (w *writer) software(indent string, p Placement) {
 	xdp, hardware := w.said(p, p.Finding), p.Hardware == nil || w.said(p, *p.Hardware)
 	if xdp && hardware {
-		w.wrap(indent, "for what was said of "+strings.Join(p.Devices, " "))
+		w.wrap(indent, "for what was said of the device")
 		return
 	}
 	if !xdp {
