@@ -326,6 +326,24 @@ func TestFlowThatEndsOnTheRouterIsNotForwarded(t *testing.T) {
 	}
 }
 
+// TestAnswersThatTakeAnotherWay: requests pass two listed devices, and answers come in by a third.
+func TestAnswersThatTakeAnotherWay(t *testing.T) {
+	t.Parallel()
+	r := router(t, handover(both, ""))
+	testkit.Veth(t, r.Router, "r2", r.Server, "s2")
+	r.Router.Run("ip", "addr", "add", "203.0.113.1/24", "dev", "r2")
+	r.Server.Run("ip", "addr", "add", "203.0.113.2/24", "dev", "s2")
+	r.Server.Run("ip", "route", "add", "10.0.1.0/24", "via", "203.0.113.1")
+	daemon.Start(t, r.Router)
+	busy(t, r.Path(false, port), testkit.UDPOptions{})
+	testkit.MustAwait(t, 10*time.Second, func() error {
+		if a := flow(t, r.Router, fmt.Sprintf(":%d", port)); a.Stage != why.Waiting || a.Reason != "one-way" || !a.says("the answers take another way (asymmetric routing)") {
+			return fmt.Errorf("%s", a)
+		}
+		return nil
+	})
+}
+
 // TestNoFlowMatches says what may be missing.
 func TestNoFlowMatches(t *testing.T) {
 	t.Parallel()
