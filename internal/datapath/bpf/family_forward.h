@@ -43,9 +43,9 @@ static __always_inline int F(forward)(struct frame *f, enum hook hook, struct pk
 	if (!r && hook == HOOK_XDP && F(partial)(p, k))
 		r = R_PARTIAL_CHECKSUM;
 	if (r)
-		return missed(&e->cold, r, w->now);
+		return missed(w, hook, &e->cold, r);
 	if (check_due(&e->hot, w) && F(gone)(f->ctx, hook, k, e, p->proto, w->now))
-		return missed(&e->cold, R_CT_GONE, w->now);
+		return missed(w, hook, &e->cold, R_CT_GONE);
 	r = F(rewrite)(f, hook, p, e, w->adj, w->cookie);
 	if (r)
 		return r;

@@ -78,17 +78,6 @@ static __always_inline int macs_differ(const void *frame, const __u8 *want)
 	return *f8 != *w8 || *f4 != *w4;
 }
 
-/* Notes why a packet goes slow that has an entry, for those who ask. Others may count at the same instant. */
-static __always_inline int missed(struct cold *c, int r, __u64 now)
-{
-	if (r == R_OTHER_HOOK)
-		return r; /* the other program of this device looks, too */
-	c->missed++;
-	c->missed_why = r;
-	c->missed_at = now;
-	return r;
-}
-
 /* What one packet's way through the fast path needs more than once. */
 struct pass {
 	const struct settings *ctl;
@@ -99,6 +88,18 @@ struct pass {
 	/* The entry is this hook's: a tc program behind XDP stays silent about the others, which XDP has counted. */
 	int mine;
 };
+
+/* Notes why a packet goes slow that has an entry, for those who ask. Others may count at the same instant. */
+static __always_inline int missed(const struct pass *w, enum hook hook, struct cold *c, int r)
+{
+	/* Of a device with two programs the other one looks, too, or has looked. */
+	if (r == R_OTHER_HOOK || (hook == HOOK_TC && !w->mine))
+		return r;
+	c->missed++;
+	c->missed_why = r;
+	c->missed_at = w->now;
+	return r;
+}
 
 /* May this packet take the entry's way? On 0, w->adj is its adjacency. */
 static __always_inline int admit(struct hot *h, struct cold *c, const struct pkt *p,
