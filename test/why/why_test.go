@@ -290,6 +290,47 @@ func TestCarriedFlowIsSaidToBeByAnyPartOfItsTuple(t *testing.T) {
 	if err := f.Stop(time.Second).Whole(); err != nil {
 		t.Error(err)
 	}
+	tcp, err := testkit.ConnectTCP(t, r.Path(false, port+2), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tcp.Transfer(testkit.Load{Up: 20_000, Down: 20_000, Rate: 500}); err != nil {
+		t.Fatal(err)
+	}
+	if a := flow(t, r.Router, fmt.Sprintf(":%d", port+2)); a.Stage != why.Waiting || a.Reason != "not-liberal" || !a.says("and no daemon runs") {
+		t.Errorf("a new connection without a daemon: %s", a)
+	}
+}
+
+// TestCarriedConnectionIsSaidToBe, TCP at XDP, and after its end why it is carried no more.
+func TestCarriedConnectionIsSaidToBe(t *testing.T) {
+	t.Parallel()
+	testkit.Need(t, testkit.Netns, testkit.BPF, testkit.NFT, testkit.Tc)
+	r := testkit.NewRouter(t, testkit.RouterOptions{NoChecksumOffload: true, XDP: true})
+	load(t, r, handover(both, ""))
+	d := daemon.Start(t, r.Router, "--device", "r0=xdp", "--device", "r1=xdp")
+	tcp, err := testkit.ConnectTCP(t, r.Path(true, port), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := make(chan error, 1)
+	go func() {
+		_, err := tcp.Transfer(testkit.Load{Up: 300_000, Down: 300_000, Rate: 500})
+		moved <- err
+	}()
+	fast(t, d, 200)
+	if a := flow(t, r.Router, "tcp", fmt.Sprintf(":%d", port)); a.Stage != why.Carried || !a.says("at xdp in both directions") || !a.says("liberal") {
+		t.Errorf("%s", a)
+	}
+	if err := <-moved; err != nil {
+		t.Fatal(err)
+	}
+	if err := tcp.Finish(5 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if a := flow(t, r.Router, "tcp", fmt.Sprintf(":%d", port)); a.Stage != why.State || a.Reason != "flow-tcp-closing" {
+		t.Errorf("after its end: %s", a)
+	}
 }
 
 // TestBusiestOfSeveralFlowsComeFirst, and the others are counted.
