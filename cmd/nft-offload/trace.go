@@ -173,7 +173,7 @@ func (o *traceOptions) place(p *eval.Packet) {
 	p.CT = o.conntrack
 	if o.dev != "" {
 		p.In = &eval.Device{Name: o.dev}
-		if dst := (packet.MAC)(p.Frame[:min(len(p.Frame), 6)]); !p.Bare && dst[0]&1 == 0 {
+		if dst := packet.MAC(p.Frame[:min(len(p.Frame), 6)]); !p.Bare && dst[0]&1 == 0 {
 			p.In.MAC = &dst // a packet that is traced is for this host
 		}
 	}

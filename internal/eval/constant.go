@@ -127,8 +127,7 @@ func (c *compiler) text(s string, d dtype) (interval, error) {
 
 // literal reads what has neither a name nor is a plain number: addresses in untyped fields, wide numbers.
 func (c *compiler) literal(s string, d dtype) (interval, error) {
-	if strings.HasPrefix(s, "0x") {
-		digits := strings.TrimPrefix(s, "0x")
+	if digits, ok := strings.CutPrefix(s, "0x"); ok {
 		if len(digits)%2 != 0 {
 			digits = "0" + digits
 		}

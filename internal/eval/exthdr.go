@@ -63,7 +63,7 @@ func exthdrNumber(name string) (int, bool) {
 	case "dst":
 		return int(protoDest), true
 	case "mh":
-		return int(protocols()["mobility-header"]), true
+		return int(protoMobility), true
 	}
 	return 0, false
 }

@@ -31,8 +31,11 @@ func (b *builder) chain(t *ruleset.Table, c *ruleset.Chain, from []*ruleset.Chai
 		out.Finding = &why
 	}
 	kernelKnows := early(t, c)
-	if kernelKnows {
+	switch {
+	case kernelKnows:
 		out.Kernel = b.kernelChain(t, c)
+	case t.Family == ruleset.Netdev && c.Base != nil && c.Base.Hook != "ingress":
+		out.Kernel = []Finding{{Reason: reason.ChainNotIngress, Detail: c.Base.Hook}}
 	}
 	for _, r := range c.Rules {
 		pr := &Rule{Handle: r.Handle, Number: r.Index + 1, Text: text(r), At: merge(b.placed[r])}

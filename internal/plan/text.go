@@ -150,12 +150,12 @@ func (w *writer) chain(c *Chain) {
 		head += ", devices " + strings.Join(c.Devices, " ")
 	}
 	w.wrap("", head)
+	for _, f := range c.Kernel {
+		w.wrap("  ", "`flags offload` would refuse the chain: "+f.short())
+	}
 	if c.Finding != nil {
 		w.wrap("  software  ", fmt.Sprintf("%s: %s", allRules(len(c.Rules)), c.Finding.Sentence()))
 		return
-	}
-	for _, f := range c.Kernel {
-		w.wrap("  ", "`flags offload` would refuse the chain: "+f.short())
 	}
 	for _, r := range c.Rules {
 		w.rule(r)

@@ -94,7 +94,7 @@ func described() map[string]ruleset.Expr {
 		"tcp option maxseg size":   ruleset.Option{Kind: "tcp option", Name: "maxseg", Field: "size"},
 		"tcp option sack2 right":   ruleset.Option{Kind: "tcp option", Name: "sack2", Field: "right"},
 		"tcp option mptcp subtype": ruleset.Option{Kind: "tcp option", Name: "mptcp", Field: "subtype"},
-		"ip option lsrr addr":      ruleset.Option{Kind: "ip option", Name: "lsrr", Field: "addr"},
+		"ip option lsrr ptr":       ruleset.Option{Kind: "ip option", Name: "lsrr", Field: "ptr"},
 		"ip option ra value":       ruleset.Option{Kind: "ip option", Name: "ra", Field: "value"},
 		"sctp chunk data tsn":      ruleset.Option{Kind: "sctp chunk", Name: "data", Field: "tsn"},
 	}
@@ -166,6 +166,9 @@ func TestSymbolsAreWhatNftDescribes(t *testing.T) {
 		"dccp_pkttype mh_type pkt_type ct_state ct_dir ct_status fib_addrtype dscp iface_type nf_proto igmp_type inet_proto day") {
 		out, err := exec.Command("nft", "describe", name).CombinedOutput()
 		rows := row.FindAllStringSubmatch(string(out), -1)
+		if err == nil && rows == nil && strings.HasSuffix(name, "_code") {
+			continue // nft 1.1 keeps them to itself
+		}
 		if err != nil || rows == nil {
 			t.Errorf("nft describe %s: %v %s", name, err, out)
 			continue
