@@ -228,7 +228,7 @@ func isExtension(proto uint8) bool {
 
 // bytes returns n bytes at an offset, if the packet has them.
 func (s *skb) bytes(at, n int) ([]byte, bool) {
-	if at < 0 || at+n > len(s.data) {
+	if at < 0 || n < 0 || at+n > len(s.data) {
 		return nil, false
 	}
 	return s.data[at : at+n], true
