@@ -169,8 +169,8 @@ func (c *checker) checkPartly(ad *addRule, p Place, want, come word) {
 			continue
 		}
 		s := Warning
-		if !named {
-			s = Note
+		if some := come & established() & (ofProto(tcp) | ofProto(udp)); !named && some != 0 {
+			s = Note // perhaps it is meant so
 		}
 		by := c.decider(ad, want&mine)
 		if by == nil {
