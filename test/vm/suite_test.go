@@ -42,6 +42,10 @@ func suite() vm.Suite {
 				Tests: []string{"TestDoctorAsksDriversOnAStockKernel"},
 			},
 			{
+				Name: "why", Package: module + "/test/why", Timeout: 3 * time.Minute,
+				Tests: []string{"TestFlowOnARealFlowtable"},
+			},
+			{
 				// The datapath against the kernel, byte for byte, and on top of the kernel's own flowtable.
 				Name: "oracle", Package: module + "/test/oracle", Timeout: 4 * time.Minute,
 				Tests: []string{
