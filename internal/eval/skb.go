@@ -204,6 +204,10 @@ func (s *skb) extension(target int, stopAtAH bool) (found, bool) {
 				return found{proto: next, at: at, fragOff: off}, hit
 			}
 			length = 8
+		case protoRouting:
+			if len(s.data) < at+4 {
+				return found{}, false
+			}
 		case protoAH:
 			if stopAtAH && target < 0 {
 				return found{proto: next, at: at}, true
