@@ -59,6 +59,9 @@ func (r *Rule) Tier() Tier {
 
 // String names the rule as nft(8) does: "netdev filter ingress handle 12".
 func (r Ref) String() string {
+	if r.Flowtable != "" {
+		return fmt.Sprintf("%s %s flowtable %s", r.Family, r.Table, r.Flowtable)
+	}
 	return fmt.Sprintf("%s %s %s %s", r.Family, r.Table, r.Chain, r.place())
 }
 
