@@ -96,7 +96,7 @@ done 3>/dev/null
 nft -I . -f - || exit 4
 nft -t list ruleset || exit 5
 printf '\001'
-nft -j list ruleset || exit 6
+nft -j list ruleset || exit 5
 `
 
 // loadAsUser does without root what inScratch does with it: in a user namespace, in which nft is root.
@@ -123,7 +123,7 @@ func (r *reader) loadAsUser(ctx context.Context, src Source) (rawListing, error)
 		return rawListing{}, &NoNamespaceError{errors.New("namespaces of users have no rights here")}
 	case exited && exit.ExitCode() == 7:
 		return rawListing{}, fmt.Errorf("read ruleset: %w", ErrNotInstalled)
-	case exited && exit.ExitCode() == 6:
+	case exited && exit.ExitCode() == 5:
 		return rawListing{}, fmt.Errorf("read ruleset: %w", ErrJSON)
 	case exited:
 		refused := &Error{Op: "read", Text: strings.TrimSpace(errs.String())}
