@@ -2,6 +2,7 @@ package eval
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
@@ -35,10 +36,29 @@ func (e *Evaluator) compile(t *ruleset.Table, r *ruleset.Rule) *rule {
 		c.network = string(t.Family)
 	case ruleset.Bridge:
 		c.link = "ether"
+	case ruleset.Inet, ruleset.Netdev:
+	}
+	one := map[int][]unequal{}
+	if e.joins {
+		one = joined(r.Stmts)
+	}
+	elsewhere := map[int]bool{}
+	for last, members := range one {
+		for _, m := range members {
+			elsewhere[m.at] = m.at != last
+		}
 	}
 	for i, s := range r.Stmts {
 		c.stmt = i
-		if err := c.statement(s); err != nil {
+		var err error
+		switch {
+		case elsewhere[i]:
+		case one[i] != nil:
+			err = c.joinedMatch(one[i])
+		default:
+			err = c.statement(s)
+		}
+		if err != nil {
 			c.emit(opaque(err.Error()))
 		}
 	}
@@ -113,7 +133,7 @@ func (c *compiler) binary(e ruleset.Binary, want dtype) (operand, error) {
 		return left, err
 	}
 	d := left.types[0]
-	if _, isConstant := constantOf(e.Operands[0]); isConstant && want.bits != 0 {
+	if isConstant(e.Operands[0]) && want.bits != 0 {
 		d = want
 	}
 	for _, o := range e.Operands[1:] {
@@ -132,33 +152,24 @@ func (c *compiler) binary(e ruleset.Binary, want dtype) (operand, error) {
 
 // operandOf compiles the right side of an operation: flags in a list are or-ed.
 func (c *compiler) operandOf(e ruleset.Expr, d dtype) (operand, error) {
-	if _, isConstant := constantOf(e); !isConstant {
+	if !isConstant(e) {
 		return c.expression(e, d)
 	}
 	v, err := c.bitwiseConstant(e, d)
 	return one(func(*run) ([]byte, status) { return v, known }, d), err
 }
 
-// constantOf reports whether an expression is made of constants only.
-func constantOf(e ruleset.Expr) (ruleset.Expr, bool) {
+// isConstant reports whether an expression is made of constants only.
+func isConstant(e ruleset.Expr) bool {
 	switch e := e.(type) {
 	case ruleset.Str, ruleset.Num, ruleset.Bool:
-		return e, true
+		return true
 	case ruleset.List:
-		return e, all(e)
+		return !slices.ContainsFunc(e, func(x ruleset.Expr) bool { return !isConstant(x) })
 	case ruleset.Binary:
-		return e, all(e.Operands)
+		return !slices.ContainsFunc(e.Operands, func(x ruleset.Expr) bool { return !isConstant(x) })
 	}
-	return e, false
-}
-
-func all(es []ruleset.Expr) bool {
-	for _, e := range es {
-		if _, ok := constantOf(e); !ok {
-			return false
-		}
-	}
-	return true
+	return false
 }
 
 func combine(op string, left, right load, bits int) load {

@@ -127,14 +127,16 @@ func (c *compiler) text(s string, d dtype) (interval, error) {
 
 // literal reads what has neither a name nor is a plain number: addresses in untyped fields, wide numbers.
 func (c *compiler) literal(s string, d dtype) (interval, error) {
-	if strings.HasPrefix(s, "0x") {
-		digits := strings.TrimPrefix(s, "0x")
+	if digits, ok := strings.CutPrefix(s, "0x"); ok {
 		if len(digits)%2 != 0 {
 			digits = "0" + digits
 		}
 		if b, err := hex.DecodeString(digits); err == nil && len(b) <= d.bytes() {
 			return single(append(make([]byte, d.bytes()-len(b)), b...)), nil
 		}
+	}
+	if d.name == "integer" {
+		return address(s, d) // of a field that nft did not put a name to
 	}
 	return interval{}, fmt.Errorf("read %q as %s: %w", s, d.name, errNotConstant)
 }

@@ -62,7 +62,7 @@ func (c *compiler) needICMP(proto, network string) {
 }
 
 // needNetwork asks for a network protocol: by the field of the link header that the rule has got to, or else by what
-// the kernel knows. In the bridge family nft asks the kernel about ip and ip6, and the frame (inFrame) about others.
+// the kernel knows. In the bridge family nft asks the kernel for fields of ip and ip6, and the frame (inFrame) for all else.
 func (c *compiler) needNetwork(proto string, inFrame bool) {
 	if c.network == proto {
 		return

@@ -28,6 +28,7 @@ type Evaluator struct {
 	indexes map[string]uint32
 	names   map[uint32]string
 	assume  map[Place]bool
+	joins   bool // see joinsUnequal
 }
 
 // table holds the chains and sets of a table by name.
@@ -72,7 +73,7 @@ const (
 func New(rs *ruleset.Ruleset, devices map[string]uint32) *Evaluator {
 	e := &Evaluator{
 		rules: rs, tables: map[*ruleset.Table]*table{}, indexes: map[string]uint32{"lo": 1}, names: map[uint32]string{},
-		assume: map[Place]bool{},
+		assume: map[Place]bool{}, joins: joinsUnequal(rs),
 	}
 	for name, index := range devices {
 		e.indexes[name] = index

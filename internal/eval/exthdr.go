@@ -22,7 +22,7 @@ func (c *compiler) exthdr(e ruleset.Exthdr) (operand, error) {
 	if !ok {
 		return operand{}, fmt.Errorf("exthdr %s: %w", e.Name, errNotKnown)
 	}
-	c.needNetwork("ip6", false)
+	c.needNetwork("ip6", true)
 	if e.Field == "" {
 		return one(func(r *run) ([]byte, status) {
 			if r.s.protocol != packet.EtherTypeIPv6 {
@@ -63,7 +63,7 @@ func exthdrNumber(name string) (int, bool) {
 	case "dst":
 		return int(protoDest), true
 	case "mh":
-		return int(protocols()["mobility-header"]), true
+		return int(protoMobility), true
 	}
 	return 0, false
 }
@@ -144,7 +144,7 @@ func (c *compiler) option(e ruleset.Option) (operand, error) {
 	case "tcp option":
 		return tcpOption(e) // of another protocol there is none: no need to ask
 	case "ip option":
-		c.needNetwork("ip", false)
+		c.needNetwork("ip", true)
 		if kind, ok := ipOptionKind(e.Name); ok && e.Field == "" {
 			return one(func(r *run) ([]byte, status) { return r.s.ipOption(kind), known }, boolean()), nil
 		}

@@ -1,5 +1,7 @@
 package eval
 
+import "github.com/nft-offload/nft-offload/internal/ruleset"
+
 // field is a header field: where it is, counted from its header, and what type it has.
 type field struct {
 	base   string // "ll", "nh", "th"
@@ -9,7 +11,8 @@ type field struct {
 
 func f(base string, offset, bits int, typ string) field { return field{base, offset, dtype{typ, bits}} }
 
-// fields are the header fields of a protocol, as src/proto.c of nftables defines them.
+// fields are the header fields of a protocol, as src/proto.c of nftables defines them. The table is apart from that of
+// package ruleset, which what is tested against this package uses.
 func fields(proto string) map[string]field {
 	const integer = "integer"
 	switch proto {
@@ -111,9 +114,9 @@ func transportFields(proto string) map[string]field {
 
 // protoNumber is the number a transport protocol of nft has in the layer below.
 func protoNumber(proto string) (uint8, bool) {
-	n, ok := protocols()[proto]
 	if proto == "ip" || proto == "ip6" {
 		return 0, false
 	}
+	n, ok := ruleset.Symbol("inet_proto", proto)
 	return uint8(n), ok
 }

@@ -79,6 +79,10 @@ func (r *run) journey() {
 // bridge takes the packet through the hooks of the bridge family and reports whether it goes up to the host.
 func (r *run) bridge() bool {
 	r.bridged = true
+	if mac := r.p.In.Bridge.MAC; mac != nil && !r.s.bare && packet.MAC(r.s.data) == *mac {
+		host := uint8(pktHost) // whatever a rule of the port has set (net/bridge/br_input.c, br_handle_frame)
+		r.p.Type = &host
+	}
 	if !r.at(Prerouting, pfBridge, r.p.In, nil) {
 		return false
 	}
@@ -218,10 +222,20 @@ func (r *run) at(h Hook, pf int, in, out *Device) bool {
 		if pf == pfIPv4 || pf == pfIPv6 {
 			r.tracked = r.tracked || h != Prerouting && h != Output || effective(c) >= priorityConntrack
 		}
-		if c.chain.Base.Type == "nat" && !r.asksNAT() {
-			continue
+		if c.chain.Base.Type == "nat" {
+			if r.ct == nil && !r.untracked && !r.translated && len(c.rules) > 0 {
+				r.place = Place{}
+				r.missing(FactConntrack, "ct state")
+				r.res.Outcome, r.res.Why = Unknown, "only the first packet of a connection comes to nat chains: is it the first?"
+				return false
+			}
+			if !r.asksNAT() {
+				continue
+			}
 		}
+		before := len(r.res.Steps)
 		res := r.walk(r.e.rules.Table(c.chain.Family, c.chain.Table), c)
+		res.Steps = len(r.res.Steps) - before
 		r.res.Chains = append(r.res.Chains, res)
 		if res.Outcome != Accepted {
 			r.res.Outcome = res.Outcome
@@ -241,7 +255,7 @@ func (r *run) asksNAT() bool {
 	if r.translated || r.untracked {
 		return false
 	}
-	return r.ct == nil || r.ct.State&(StateNew|StateRelated) != 0
+	return r.ct != nil && r.ct.State&(StateNew|StateRelated) != 0
 }
 
 // chainsAt are the base chains of a hook, in the order the kernel asks them. Chains of one priority are asked from the

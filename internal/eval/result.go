@@ -38,6 +38,7 @@ type ChainResult struct {
 	Chain   *ruleset.Chain
 	Outcome Outcome
 	Policy  bool // no rule decided
+	Steps   int  // how many of the steps of the Result are the chain's; they follow those of the chain before
 }
 
 // Step is a rule that a packet met.

@@ -81,6 +81,7 @@ func (r *run) walk(t *ruleset.Table, base *chain) ChainResult {
 				return res
 			}
 			stack = append(stack, level{target, 0})
+		case ruleset.Continue: // decide leaves it out
 		}
 	}
 	res.Policy = true

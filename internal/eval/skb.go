@@ -29,6 +29,7 @@ const (
 	protoICMPv6   uint8 = 58
 	protoNone     uint8 = 59
 	protoDest     uint8 = 60
+	protoMobility uint8 = 135
 	protoUDPLite  uint8 = 136
 )
 

@@ -160,61 +160,6 @@ func (c *compiler) reject(s ruleset.Reject) error {
 	return nil
 }
 
-// nat translates, which accepts the packet in its chain.
-func (c *compiler) nat(s ruleset.NAT) error {
-	if s.Family != "" && c.table.Family == ruleset.Inet {
-		c.needNetwork(s.Family, false)
-	}
-	to, err := c.natTarget(s)
-	if err != nil {
-		return err
-	}
-	c.emit(func(r *run) status {
-		if st := to(r); st != known {
-			return st
-		}
-		r.note(s.Kind)
-		r.translated = true
-		r.decide(ruleset.Verdict{Kind: ruleset.Accept})
-		return known
-	})
-	return nil
-}
-
-// natTarget works out what a map says about the new address: a packet that is in no map is not translated.
-func (c *compiler) natTarget(s ruleset.NAT) (func(*run) status, error) {
-	var keys []func(*run) status
-	for _, e := range []ruleset.Expr{s.Addr, s.Port} {
-		m, ok := e.(ruleset.Map)
-		if !ok {
-			continue
-		}
-		key, err := c.expression(m.Key, dtype{})
-		if err != nil {
-			return nil, err
-		}
-		from, err := c.source(m.Data, key.types)
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, func(r *run) status {
-			el, st := from.lookup(r, key.load)
-			if st == known && el == nil {
-				return broke
-			}
-			return st
-		})
-	}
-	return func(r *run) status {
-		for _, k := range keys {
-			if st := k(r); st != known {
-				return st
-			}
-		}
-		return known
-	}, nil
-}
-
 // action is a statement that is known by name.
 func (c *compiler) action(s ruleset.Action) error {
 	switch s.Kind {

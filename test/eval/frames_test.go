@@ -60,7 +60,7 @@ func (r *random) frame() frame {
 	}
 	copy(f.data, r.to(f.bridge))
 	copy(f.data[6:], []byte{2, 0, 0, 0, 9, byte(pick(r, 1, 2, 3))})
-	if r.often(5) && !(f.bridge && (f.data[12] == 0x88 || f.data[12] == 0x81)) {
+	if tagged := f.data[12] == 0x88 || f.data[12] == 0x81; r.often(5) && (!f.bridge || !tagged) {
 		f.data = f.data[:max(packet.EthernetLen, r.IntN(len(f.data)+1))]
 	}
 	if r.often(4) {

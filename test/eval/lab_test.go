@@ -95,11 +95,13 @@ func index(t *testing.T, n *testkit.NS, dev string) int {
 type frame struct {
 	data   []byte
 	bridge bool
+	ct     *eval.Conntrack // nil: not known
+	route  eval.Route      // unknown: by the frame's address
 }
 
 // packet is a frame with what the lab knows about it.
 func (l *lab) packet(f frame) eval.Packet {
-	p := eval.Packet{Frame: f.data, In: &l.r0, NoSocket: true, Route: eval.RouteUnknown}
+	p := eval.Packet{Frame: f.data, In: &l.r0, NoSocket: true, Route: eval.RouteUnknown, CT: f.ct}
 	if f.bridge {
 		p.In = &l.p0
 		if to := packet.MAC(f.data); to != *l.p0.MAC && to != *l.p0.Bridge.MAC && to[0]&1 == 0 {
@@ -117,6 +119,9 @@ func (l *lab) packet(f frame) eval.Packet {
 	case len(f.data) >= at+packet.IPv6Len && typ == [2]byte{0x86, 0xdd}:
 		dst, _ := netip.AddrFromSlice(f.data[at+24 : at+40])
 		p.Route = l.route(dst, true)
+	}
+	if f.route != eval.RouteUnknown {
+		p.Route = f.route
 	}
 	if p.Route == eval.RouteForward {
 		p.Out = &l.r1
