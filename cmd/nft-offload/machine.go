@@ -13,6 +13,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/caps"
 	"github.com/nft-offload/nft-offload/internal/link"
+	"github.com/nft-offload/nft-offload/internal/nft"
 )
 
 // readMachine finds out what this machine and the devices of this network namespace can. The devices are those that
@@ -44,6 +45,11 @@ func (e *env) readMachine(ctx context.Context, root fs.FS) (caps.Machine, []link
 	}
 	if on, err := isBPFFS(filepath.Dir(e.places.bpffs)); err == nil {
 		m.BPFFS = caps.AnswerOf(on)
+	}
+	if m.Kernel.Has(caps.OptFlowtable) == caps.Unknown && m.NFT != "" {
+		if has, err := nft.HasFlowtables(ctx); err == nil {
+			m.Kernel.Options[caps.OptFlowtable] = caps.AnswerOf(has)
+		}
 	}
 	c := converter{names: map[uint32]string{}, devlink: devlink, pppoe: pppoeBelow(root), all: ds}
 	for _, d := range ds {
