@@ -38,7 +38,8 @@ func (r random) key() key {
 		}
 		value := func() ruleset.Expr { return ruleset.Str(one()) }
 		return key{
-			ruleset.Payload{Proto: proto, Field: field}, value,
+			ruleset.Payload{Proto: proto, Field: field},
+			value,
 			func() ruleset.Expr { return ruleset.Prefix{Addr: ruleset.Str(networkOf(one(), bits)), Len: bits} }, false,
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // columns is how wide the text of a plan is.
@@ -150,12 +152,12 @@ func (w *writer) chain(c *Chain) {
 		head += ", devices " + strings.Join(c.Devices, " ")
 	}
 	w.wrap("", head)
+	for _, f := range c.Kernel {
+		w.wrap("  ", "`flags offload` would refuse the chain: "+f.short())
+	}
 	if c.Finding != nil {
 		w.wrap("  software  ", fmt.Sprintf("%s: %s", allRules(len(c.Rules)), c.Finding.Sentence()))
 		return
-	}
-	for _, f := range c.Kernel {
-		w.wrap("  ", "`flags offload` would refuse the chain: "+f.short())
 	}
 	for _, r := range c.Rules {
 		w.rule(r)
@@ -167,7 +169,11 @@ func (w *writer) chain(c *Chain) {
 
 func (w *writer) rule(r *Rule) {
 	w.placements(fmt.Sprintf("%s: %s", Ref{Handle: r.Handle, Number: r.Number}.place(), r.Text), r.At)
-	if r.Kernel != nil {
+	switch {
+	case r.Kernel == nil:
+	case r.Kernel.Reason == reason.NoHardwareCounter:
+		w.wrap(detail, "`flags offload` would not count: "+r.Kernel.short())
+	default:
 		w.wrap(detail, "`flags offload` would refuse: "+r.Kernel.short())
 	}
 }
@@ -217,6 +223,9 @@ func (w *writer) differences(at []Placement) []difference {
 }
 
 func (w *writer) placement(indent string, p Placement) {
+	if p.Note != nil {
+		w.wrap(indent, "leaves the packet to the kernel "+p.Note.short())
+	}
 	switch p.Tier {
 	case Hardware:
 		if p.Filters > 1 {

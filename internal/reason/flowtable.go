@@ -5,14 +5,12 @@ const (
 	FlowtableFamily Reason = firstFlowtable + iota
 	FlowtableHookNotIngress
 	FlowtableUnknownFlag
-	FlowtableFixed
 	FlowtableNoDevice
 	FlowtableOneDevice
 	FlowtableDeviceTwice
 	FlowtableTooManyDevices
 	FlowtableDeviceMissing
 	FlowtableWildcard
-	FlowtableInUse
 	FlowtableUnused
 	FlowtableWithoutOffloadFlag
 	DeviceRefusedTCSetupFT
@@ -24,7 +22,7 @@ const (
 const firstFlow = PathEndsAtDevice + 1
 
 func flowtableInfo(r Reason) Info {
-	if r <= FlowtableInUse {
+	if r <= FlowtableWildcard {
 		return flowtableKernelInfo(r)
 	}
 	return flowtablePathInfo(r)
@@ -47,11 +45,6 @@ func flowtableKernelInfo(r Reason) Info {
 		return Info{
 			"flowtable-unknown-flag", "the kernel knows the flowtable flags offload and counter only",
 			"leave the flag out", api + "nf_tables_newflowtable, NFT_FLOWTABLE_MASK", "",
-		}
-	case FlowtableFixed:
-		return Info{
-			"flowtable-fixed", "the kernel changes neither the offload flag nor hook or priority of a flowtable that exists",
-			"delete the flowtable with its rules and add it anew (`nft-offload load FILE`)", api + "nft_flowtable_update", "",
 		}
 	case FlowtableNoDevice:
 		return Info{
@@ -82,11 +75,6 @@ func flowtableKernelInfo(r Reason) Info {
 		return Info{
 			"flowtable-wildcard", "a device name with `*`: before Linux 6.16 the kernel takes it for a device of that very name",
 			"list the devices by name", api + "nft_netdev_hook_alloc", "before 6.16",
-		}
-	case FlowtableInUse:
-		return Info{
-			"flowtable-in-use", "a rule still adds flows to the flowtable: it cannot be deleted (EBUSY)",
-			"delete the rules with `flow add` in the same transaction", api + "nf_tables_delflowtable", "",
 		}
 	default:
 		return Info{}

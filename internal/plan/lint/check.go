@@ -20,6 +20,7 @@ func Check(rs *ruleset.Ruleset, m caps.Machine) []Finding {
 	c.checkFlowtables()
 	c.checkFlows()
 	c.checkPaths()
+	c.checkOffloadChains()
 	c.checkMachine()
 	sortFindings(c.out)
 	return c.out

@@ -137,7 +137,7 @@ func writeExample(b *strings.Builder, r reason.Reason, e example) {
 	}
 	fmt.Fprintf(b, "# %s\n", f.Detail)
 	if f.Instead != "" {
-		fmt.Fprintf(b, "# instead: %s\n", strings.ReplaceAll(f.Instead, "\n", "\n#   "))
+		fmt.Fprintf(b, "# instead: %s\n", f.Instead)
 	}
 	b.WriteString("```\n")
 }

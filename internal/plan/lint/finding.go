@@ -51,7 +51,7 @@ type Finding struct {
 	Severity Severity      `json:"severity"`
 	Place    Place         `json:"place"`
 	Detail   string        `json:"detail"`            // the reason's sentence for this case
-	Instead  string        `json:"instead,omitempty"` // what to write or to do instead; nft text where it can be
+	Instead  string        `json:"instead,omitempty"` // what to write or to do instead, one line; nft text where it can be
 }
 
 // Place is what a finding is about. Empty fields do not apply; all are empty for the machine as a whole.

@@ -123,21 +123,3 @@ func (c *checker) addsGRE(f *ruleset.Flowtable) bool {
 		return ad.flowtable == f && own&ofProto(gre) != 0 && own&ofProto(otherProto) == 0
 	})
 }
-
-// checkClash reports devices that both an offloaded chain and a flowtable with `flags offload` ask the driver for.
-func (c *checker) checkClash(ch *ruleset.Chain) {
-	if !slices.Contains(ch.Base.Flags, "offload") {
-		return
-	}
-	for _, t := range c.rs.Tables {
-		for _, f := range t.Flowtables {
-			i := slices.IndexFunc(f.Devices, func(d string) bool { return slices.Contains(ch.Base.Devices, d) })
-			if i < 0 || !slices.Contains(f.Flags, "offload") {
-				continue
-			}
-			c.say(reason.ChainAndFlowtableClash, Warning, c.chainPlace(ch), "`flags offload` on one of the two",
-				"this chain and flowtable %s both have `flags offload` on %s; drivers give the device to one of them", f.Name, f.Devices[i])
-			return
-		}
-	}
-}

@@ -31,10 +31,45 @@ func (c *checker) exclude(r *ruleset.Rule) string {
 	}
 	for i := range c.adds {
 		if c.adds[i].taken != nil {
-			return fmt.Sprintf("chain fast {\n\t%s return\n\t%s\n}\njump fast in place of that rule, and the same for replies", matches, ruleText(c.adds[i].rule))
+			return fmt.Sprintf("`chain fast { %s return; %s; }`, `jump fast` in place of that rule, and the same for replies", matches, ruleText(c.adds[i].rule))
 		}
 	}
 	return ""
+}
+
+// excluded reports whether each `flow add` has, before it in its chain, a rule that keeps the rule's packets from it: one
+// that matches on the same, word for word.
+func (c *checker) excluded(r *ruleset.Rule) bool {
+	found := false
+	for i := range c.adds {
+		ad := &c.adds[i]
+		if ad.taken == nil {
+			continue
+		}
+		if !c.keptFrom(ad)[matchText(r)] {
+			return false
+		}
+		found = true
+	}
+	return found
+}
+
+// keptFrom returns what rules match on that come before a `flow add` in its chain and do nothing but decide.
+func (c *checker) keptFrom(ad *addRule) map[string]bool {
+	if ad.kept != nil {
+		return ad.kept
+	}
+	ad.kept = map[string]bool{}
+	for _, r := range ad.chain.Rules {
+		if r == ad.rule {
+			break
+		}
+		f := c.a.facts[r]
+		if m := matchText(r); len(f.outcomes) == 1 && len(f.effects) == 0 && m != "" {
+			ad.kept[m] = true
+		}
+	}
+	return ad.kept
 }
 
 // addAbove returns the `flow add` rule that comes before a rule.

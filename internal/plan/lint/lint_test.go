@@ -71,6 +71,9 @@ func TestFindingsAreComplete(t *testing.T) {
 			if f.Reason == reason.None || f.Severity.String() == "unknown" || f.Detail == "" || f.Place.String() == "" {
 				t.Errorf("%s: %+v", file, f)
 			}
+			if strings.Contains(f.Detail+f.Instead, "\n") {
+				t.Errorf("%s: more than a line: %q, %q", file, f.Detail, f.Instead)
+			}
 			if strings.HasSuffix(f.Detail, ".") || strings.Contains(f.Detail, "%!") || strings.Contains(f.Instead, "%!") {
 				t.Errorf("%s: %q, %q", file, f.Detail, f.Instead)
 			}

@@ -99,7 +99,6 @@ func (c *checker) checkOtherFamilies(t *ruleset.Table) {
 			c.checkBridge(ch)
 		case ch.Base.Hook == "ingress":
 			c.checkIngress(ch)
-			c.checkClash(ch)
 		}
 	}
 }

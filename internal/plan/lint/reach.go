@@ -17,6 +17,7 @@ type addRule struct {
 	add       flowAdd
 	flowtable *ruleset.Flowtable // nil where there is none of the name
 	taken     set                // the classes whose flows it may add; nil where none comes
+	kept      map[string]bool    // see keptFrom
 }
 
 func (c *checker) checkFlowAdds() {
@@ -287,5 +288,7 @@ func (c *checker) naming(r, beside *ruleset.Rule) string {
 	return fmt.Sprintf("`%s` (%s %s %s handle %d)", text, r.Family, r.Table, r.Chain, r.Handle)
 }
 
-// inOrder writes two rules in the order in which they should be.
-func inOrder(first, second *ruleset.Rule) string { return ruleText(first) + "\n" + ruleText(second) }
+// inOrder says in which order two rules should be.
+func inOrder(first, second *ruleset.Rule) string {
+	return fmt.Sprintf("`%s` above `%s`", ruleText(first), ruleText(second))
+}

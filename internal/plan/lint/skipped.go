@@ -165,7 +165,7 @@ func (v visit) firstToo(b box) bool {
 
 func (v visit) hits() []hit {
 	f := v.c.a.facts[v.rule]
-	if f.slow || v.keepsFromFlowAdd(f) {
+	if f.slow || v.keepsFromFlowAdd(f) || v.c.excluded(v.rule) {
 		return nil
 	}
 	dropped, out := v.drops(f)

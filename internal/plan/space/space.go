@@ -121,12 +121,7 @@ func (c constraint) impossible() bool {
 		return true
 	}
 	for i, m := range c.masks {
-		for _, n := range c.masks[:i] {
-			if m.disjoint(n) {
-				return true
-			}
-		}
-		if !m.meets(c.in, c.field.Len) {
+		if slices.ContainsFunc(c.masks[:i], m.disjoint) || !m.meets(c.in, c.field.Len) {
 			return true
 		}
 	}
