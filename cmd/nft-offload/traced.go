@@ -157,7 +157,7 @@ func assumed(as []assumption, at eval.Place) bool {
 }
 
 func wayOf(res eval.Result, assuming []assumption, tiers tierOf) way {
-	w := way{Assuming: assuming, Verdict: res.Outcome, Why: res.Why, Tier: plan.Software.String(), Chains: []met{}}
+	w := way{Assuming: append([]assumption{}, assuming...), Verdict: res.Outcome, Why: res.Why, Tier: plan.Software.String(), Chains: []met{}}
 	for _, m := range res.Missing {
 		w.Missing = append(w.Missing, m.What)
 		w.ask = hint(m)

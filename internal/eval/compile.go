@@ -66,6 +66,12 @@ func (e *Evaluator) compile(t *ruleset.Table, r *ruleset.Rule) *rule {
 	return c.rule
 }
 
+// The widest and the farthest field that the kernel loads: 16 registers of 4 bytes, an offset of 16 bits.
+const (
+	widest   = 16 * 32
+	farthest = 8 << 16
+)
+
 func (c *compiler) emit(do func(*run) status) { c.ops = append(c.ops, op{c.stmt, do}) }
 
 // opaque is an operation of which nothing is known.
@@ -80,6 +86,9 @@ func (c *compiler) expression(e ruleset.Expr, want dtype) (operand, error) {
 		return c.payload(e)
 	case ruleset.RawPayload:
 		f := field{e.Base, e.Offset, dtype{"integer", e.Len}}
+		if e.Len <= 0 || e.Len > widest || e.Offset < 0 || e.Offset > farthest {
+			return operand{}, fmt.Errorf("%d bits at %d: %w", e.Len, e.Offset, errNotKnown)
+		}
 		return one(f.load(), f.typ), nil
 	case ruleset.Meta:
 		return c.meta(e)
@@ -131,6 +140,9 @@ func (c *compiler) binary(e ruleset.Binary, want dtype) (operand, error) {
 	left, err := c.expression(e.Operands[0], want)
 	if err != nil {
 		return left, err
+	}
+	if len(left.types) != 1 {
+		return left, fmt.Errorf("%q of %d fields: %w", e.Op, len(left.types), errNotKnown)
 	}
 	d := left.types[0]
 	if isConstant(e.Operands[0]) && want.bits != 0 {

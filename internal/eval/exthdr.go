@@ -180,7 +180,8 @@ func rawOption(x ruleset.Extra) (kind byte, p part, ok bool) {
 			return 0, p, false
 		}
 	}
-	return byte(base), part{offset, dtype{"integer", length}}, true
+	fine := length > 0 && length <= widest && offset >= 0 && offset <= farthest
+	return byte(base), part{offset, dtype{"integer", length}}, fine
 }
 
 func tcpOptionField(name, field string) (kind byte, p part, ok bool) {

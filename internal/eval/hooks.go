@@ -319,6 +319,6 @@ func onDevice(c *ruleset.Chain, h Hook, in, out *Device) bool {
 		return true
 	}
 	return dev != nil && slices.ContainsFunc(c.Base.Devices, func(d string) bool {
-		return name(d, len(d)).has(name(dev.Name, len(d)).lo) && (d == dev.Name || d[len(d)-1] == '*')
+		return d != "" && name(d, len(d)).has(name(dev.Name, len(d)).lo) && (d == dev.Name || d[len(d)-1] == '*')
 	})
 }

@@ -112,7 +112,7 @@ func (r *run) storeField(proto, name string, f field, v []byte) status {
 	first, last := f.offset/8, (f.offset+f.typ.bits+7)/8
 	// Checksums are over words of two bytes.
 	from, to := base+first&^1, base+(last+1)&^1
-	if to > len(s.data) {
+	if from < 0 || to > len(s.data) {
 		return broke
 	}
 	below := last*8 - f.offset - f.typ.bits

@@ -16,6 +16,9 @@ func (c *compiler) match(m ruleset.Match) error {
 	if err != nil {
 		return err
 	}
+	if len(left.types) == 0 {
+		return fmt.Errorf("match of nothing: %w", errNotKnown)
+	}
 	left = shortened(m, left)
 	t, err := c.comparison(m, left)
 	if err != nil {

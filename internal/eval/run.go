@@ -29,6 +29,9 @@ type run struct {
 // maxJumps is how deep jumps may be nested (NFT_JUMP_STACK_SIZE, include/net/netfilter/nf_tables.h).
 const maxJumps = 16
 
+// maxSteps bounds the rules a packet may meet. The kernel does not load circles; a document may have them.
+const maxSteps = 1 << 18
+
 // level is a chain that a packet is in, and how far.
 type level struct {
 	chain *chain
@@ -40,6 +43,11 @@ func (r *run) walk(t *ruleset.Table, base *chain) ChainResult {
 	res := ChainResult{Hook: r.hook, Chain: base.chain, Outcome: Accepted}
 	stack := []level{{base, 0}}
 	for len(stack) > 0 {
+		if len(r.res.Steps) > maxSteps {
+			r.missing(FactOpaque, "the end of chains that lead in a circle, or as good as that")
+			res.Outcome = Unknown
+			return res
+		}
 		top := &stack[len(stack)-1]
 		if top.next == len(top.chain.rules) {
 			stack = stack[:len(stack)-1]

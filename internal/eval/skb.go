@@ -204,6 +204,10 @@ func (s *skb) extension(target int, stopAtAH bool) (found, bool) {
 				return found{proto: next, at: at, fragOff: off}, hit
 			}
 			length = 8
+		case protoRouting:
+			if len(s.data) < at+4 {
+				return found{}, false
+			}
 		case protoAH:
 			if stopAtAH && target < 0 {
 				return found{proto: next, at: at}, true
@@ -228,7 +232,7 @@ func isExtension(proto uint8) bool {
 
 // bytes returns n bytes at an offset, if the packet has them.
 func (s *skb) bytes(at, n int) ([]byte, bool) {
-	if at < 0 || at+n > len(s.data) {
+	if at < 0 || n < 0 || at+n > len(s.data) {
 		return nil, false
 	}
 	return s.data[at : at+n], true

@@ -29,6 +29,8 @@ func (c *compiler) statement(s ruleset.Stmt) error {
 		c.stateful("quota")
 	case ruleset.CTCount:
 		c.stateful("ct count")
+	case ruleset.Meter:
+		c.stateful("meter")
 	case ruleset.SetUpdate:
 		return c.setUpdate(s)
 	case ruleset.Reject:
