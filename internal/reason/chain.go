@@ -3,6 +3,7 @@ package reason
 // Why no rule of a chain is offloaded by the kernel (`flags offload`), or none at all.
 const (
 	ChainNotNetdev Reason = firstChain + iota
+	ChainNotBase
 	ChainNotIngress
 	ChainPriorityRange
 	ChainNoDevice
@@ -21,6 +22,11 @@ func chainInfo(r Reason) Info {
 		return Info{
 			"chain-not-netdev", "the kernel offloads chains of family netdev only",
 			"`table netdev T { chain C { type filter hook ingress device DEV priority 1; } }`", offload + "nft_flow_rule_offload_commit", "",
+		}
+	case ChainNotBase:
+		return Info{
+			"chain-not-base", "`flags offload` belongs to a base chain; packets come to this one by jump only",
+			"set the flag on the base chain", "net/netfilter/nf_tables_api.c nf_tables_addchain", "",
 		}
 	case ChainNotIngress:
 		return Info{

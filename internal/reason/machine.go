@@ -52,7 +52,7 @@ func machineInfo(r Reason) Info {
 	case ForwardingOff:
 		return Info{"forwarding-off", "this machine does not forward: there are no flows to carry", "`sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1`", "Documentation/networking/ip-sysctl.rst", ""}
 	case KernelQuirk:
-		return Info{"kernel-quirk", "this kernel has, or may have, a bug that matters to something the ruleset uses", "a fixed kernel, see the table of kernel bugs", "the source of each bug in that table", "see the table of kernel bugs"}
+		return Info{"kernel-quirk", "this kernel has, or may have, a bug that matters to something the ruleset uses", "a fixed kernel, or what the bug's own remedy says", "docs/kernel-bugs.md has the source of each", "those of docs/kernel-bugs.md"}
 	default:
 		return Info{}
 	}

@@ -10,10 +10,12 @@ const (
 	BitwiseNotMask
 	MergedPayload
 	FieldMatchedTwice
+	MissingL3Dep
 	MissingL4Dep
 	IifnameNotIfindex
 	VerdictNotAcceptDrop
 	PrefixMaskBug
+	TooManyActions
 	FwdToAddress
 	// What a driver refuses.
 	NoFlower
@@ -26,12 +28,14 @@ const (
 	HardwareTableFull
 	RedirectTargetNotSameSwitch
 	ChainIDNotSupported
+	NoHardwareCounter
 	ExpansionTooLarge
 	// What makes early execution unsound, at any tier.
 	EarlierRuleNotDisjoint
 	EarlierRuleOpaque
 	EarlierChain
 	SideEffect
+	AcceptNotFinal
 	OpaqueStatement
 	HookNotEarly
 	FamilyNotNetdev
@@ -43,9 +47,10 @@ const (
 	FwdTargetNotEarly
 	RuleNeverMatches
 	RuleNotReached
+	NoDeviceEarly
 )
 
-const firstChain = RuleNotReached + 1
+const firstChain = NoDeviceEarly + 1
 
 func ruleInfo(r Reason) Info {
 	switch {
@@ -95,6 +100,11 @@ func ruleKernelInfo(r Reason) Info {
 			"field-matched-twice", "the rule matches one field twice; hardware would see the second match only",
 			"write the intersection as one match", "net/netfilter/nft_cmp.c __nft_cmp_offload", "",
 		}
+	case MissingL3Dep:
+		return Info{
+			"missing-l3-dep", "a network header field is matched and nothing says which protocol it belongs to",
+			"add `meta protocol ip` or `meta protocol ip6`", "net/netfilter/nft_payload.c nft_payload_offload_nh", "",
+		}
 	case MissingL4Dep:
 		return Info{
 			"missing-l4-dep", "a transport header field is matched and nothing says which protocol it belongs to",
@@ -114,6 +124,11 @@ func ruleKernelInfo(r Reason) Info {
 		return Info{
 			"prefix-mask-bug", "this kernel programs too long a mask for a part of an IPv6 or MAC address (CVE-2026-74579)",
 			"leave the rule to nft-offload, or use a fixed kernel", "net/netfilter/nft_payload.c nft_payload_offload_mask", "before 5.10.265, 5.15.216, 6.1.183, 6.6.151, 6.12.103, 6.18.44, 7.1.8",
+		}
+	case TooManyActions:
+		return Info{
+			"too-many-actions", "the rule has more actions than a hardware rule can carry",
+			"split the rule", "net/netfilter/nf_tables_offload.h nft_flow_action_entry_next", "7.1 and later say so",
 		}
 	case FwdToAddress:
 		return Info{
@@ -177,6 +192,11 @@ func ruleDriverInfo(r Reason) Info {
 		return Info{
 			"chain-id-not-supported", "the driver wants rules in tc chains of its own numbering; those of nftables are in chain 0",
 			"write the rule with tc", "microchip/vcap/vcap_tc.c, lan966x_tc_flower.c, sparx5_tc_flower.c" + matrix, "",
+		}
+	case NoHardwareCounter:
+		return Info{
+			"no-hardware-counter", "the driver gives nftables rules no counter, and this rule has one",
+			"leave `counter` out, or leave the rule to nft-offload, whose tc rules are counted", "mellanox/mlxsw/spectrum_flower.c, prestera_flower.c (FLOW_ACTION_HW_STATS_DISABLED)" + matrix, "",
 		}
 	case ExpansionTooLarge:
 		return Info{

@@ -23,6 +23,11 @@ func ruleEarlyInfo(r Reason) Info {
 			"side-effect", "the rule does more than decide (log, limit, quota, set update): early execution would not do that, or not the same",
 			"put the statement in a rule of its own, below", law, "",
 		}
+	case AcceptNotFinal:
+		return Info{
+			"accept-not-final", "accept ends this chain only, later chains may still drop: early, it means \"leave it to the kernel\"",
+			"nothing: the packet goes on as it did", "nft(8) VERDICT STATEMENT, net/netfilter/core.c nf_hook_slow", "",
+		}
 	case OpaqueStatement:
 		return Info{
 			"opaque", "the rule has something that is not understood, which is kept but never offloaded",
@@ -77,6 +82,11 @@ func ruleEarlyInfo(r Reason) Info {
 		return Info{
 			"rule-not-reached", "an earlier rule decides for every packet that this one would match, or nothing jumps to its chain",
 			"move the rule up, or remove it", "nft(8) CHAINS, VERDICT STATEMENT", "",
+		}
+	case NoDeviceEarly:
+		return Info{
+			"no-device-early", "none of the chain's devices can execute rules early",
+			"see the reasons of the devices (`nft-offload doctor`)", law, "",
 		}
 	default:
 		return Info{}

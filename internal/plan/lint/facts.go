@@ -1,7 +1,9 @@
 package lint
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
@@ -281,13 +283,17 @@ func (rd *reader) settle() {
 	rd.f.effects = kept
 }
 
-// alwaysSlow recognizes matches on fragments, IP options, extension headers and SYNs.
+// alwaysSlow recognizes matches on fragments, IP options, extension headers, SYNs, and packets for many or for this host.
 func alwaysSlow(m ruleset.Match) bool {
 	left := m.Left
 	if b, ok := left.(ruleset.Binary); ok {
 		left = b.Operands[0]
 	}
 	switch k := left.(type) {
+	case ruleset.Meta:
+		return k.Key == "pkttype" && m.Op == "==" && !strings.Contains(fmt.Sprint(m.Right), "host")
+	case ruleset.FIB:
+		return k.Result == "type" && m.Op == "==" && !strings.Contains(fmt.Sprint(m.Right), "unicast")
 	case ruleset.Exthdr:
 		return m.Op == "==" && m.Right != ruleset.Expr(ruleset.Bool(false))
 	case ruleset.Option:
