@@ -17,7 +17,7 @@ type addRule struct {
 	add       flowAdd
 	flowtable *ruleset.Flowtable // nil where there is none of the name
 	taken     set                // the classes whose flows it may add; nil where none comes
-	kept      map[string]bool    // see keptFrom
+	kept      map[string]*ruleset.Rule    // see keptFrom
 }
 
 func (c *checker) checkFlowAdds() {
