@@ -35,6 +35,9 @@ func (e *env) gatherer() (_ *gatherer, err error) {
 		return nil, err
 	}
 	g := &gatherer{env: e, names: map[uint32]string{}}
+	p := e.progress()
+	defer p.clear()
+	p.step("read the ruleset and the devices", 0)
 	defer func() {
 		if err != nil {
 			g.close()

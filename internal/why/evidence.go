@@ -20,8 +20,11 @@ func (m Machine) evidence(f Flow) []Line {
 	}
 	if f.In != "" || f.Out != "" {
 		how := ""
-		if f.Routed {
+		switch {
+		case f.RoutedIn && f.RoutedOut:
 			how = " (by the routing table; not seen)"
+		case f.RoutedIn || f.RoutedOut:
+			how = fmt.Sprintf(" (%s by the routing table; not seen)", map[bool]string{true: f.In, false: f.Out}[f.RoutedIn])
 		}
 		say("devices", "%s > %s%s", unknown(f.In), unknown(f.Out), how)
 	}

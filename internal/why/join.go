@@ -28,9 +28,9 @@ type Flow struct {
 	Dirs [2]Direction
 	// In is the device towards who began the flow, Out the one towards the other end. Empty: not known.
 	In, Out string
-	// Routed says that In and Out are what the routing table says now, and not what was seen.
-	Routed bool
-	Local  bool // begins or ends on this machine
+	// RoutedIn and RoutedOut say that In or Out is what the routing table says now, and not what was seen.
+	RoutedIn, RoutedOut bool
+	Local               bool // begins or ends on this machine
 }
 
 // Direction is what the datapath knows of one direction.
@@ -178,7 +178,7 @@ func (f *Flow) Route(routes Routes) {
 		return
 	}
 	f.Local = local
-	f.Routed = f.In == "" && f.Out == ""
+	f.RoutedIn, f.RoutedOut = f.In == "", f.Out == ""
 	f.In, f.Out = cmp.Or(f.In, in), cmp.Or(f.Out, out)
 }
 

@@ -12,13 +12,21 @@ import (
 
 // place looks at the devices the flow passes.
 func (m Machine) place(f Flow) (verdict, bool) {
-	for _, name := range []string{f.In, f.Out} {
-		if name == "" {
+	for _, d := range []struct {
+		name   string
+		routed bool
+	}{{f.In, f.RoutedIn}, {f.Out, f.RoutedOut}} {
+		if d.name == "" {
 			continue
 		}
-		if v, ok := m.passes(name); !ok {
-			return v, true
+		v, ok := m.passes(d.name)
+		if ok {
+			continue
 		}
+		if d.routed && v.stage == DeviceNotListed {
+			v.sentence = "by the routing table " + v.sentence
+		}
+		return v, true
 	}
 	return verdict{}, false
 }
