@@ -53,7 +53,24 @@ func (as *abilities) look(name string) ability {
 	default:
 		a.hardware = as.deviceHardware(a)
 	}
+	if f := foreign(d); !f.None() {
+		a.xdp, a.hardware = first(a.xdp, f), first(a.hardware, f)
+	}
 	return a
+}
+
+// foreign is a program or filter of somebody else that packets come to before they come to any rule, and would not come
+// to if rules were executed before.
+func foreign(d caps.Device) Finding {
+	if len(d.XDPPrograms) > 0 {
+		return Finding{Reason: reason.DeviceForeignXDP, Detail: d.XDPPrograms[0].Name}
+	}
+	for _, f := range d.Filters {
+		if !f.Egress {
+			return Finding{Reason: reason.DeviceForeignFilter, Detail: f.Text}
+		}
+	}
+	return Finding{}
 }
 
 // deviceXDP is why rules are not executed at XDP on a device.
@@ -70,8 +87,6 @@ func (as *abilities) deviceXDP(a ability) Finding {
 		return Finding{Reason: reason.DeviceIsUpper, Detail: d.Name}
 	case d.Kind != "" || d.Driver == "veth" || d.Driver == "tun":
 		return Finding{Reason: reason.NoNativeXDP, Detail: cmp.Or(d.Kind, d.Driver) + ", where nft-offload uses tc: XDP would cost TCP its segmentation offload"}
-	case len(d.XDPPrograms) > 0:
-		return Finding{Reason: reason.DeviceForeignXDP, Detail: d.XDPPrograms[0].Name}
 	case x.Has(caps.XDPBasic) != caps.Yes:
 		return Finding{Reason: reason.NoNativeXDP, Detail: driver(a)}
 	}

@@ -37,8 +37,8 @@ func (c *checker) exclude(r *ruleset.Rule) string {
 	return ""
 }
 
-// excluded reports whether each `flow add` has, before it in its chain, a rule that keeps the rule's packets from it: one
-// that matches on the same, word for word.
+// excluded reports whether each `flow add` has, before it in its chain, another rule that keeps the rule's packets from
+// it: one that matches on the same, word for word.
 func (c *checker) excluded(r *ruleset.Rule) bool {
 	found := false
 	for i := range c.adds {
@@ -46,7 +46,7 @@ func (c *checker) excluded(r *ruleset.Rule) bool {
 		if ad.taken == nil {
 			continue
 		}
-		if !c.keptFrom(ad)[matchText(r)] {
+		if by := c.keptFrom(ad)[matchText(r)]; by == nil || by == r {
 			return false
 		}
 		found = true
@@ -54,19 +54,19 @@ func (c *checker) excluded(r *ruleset.Rule) bool {
 	return found
 }
 
-// keptFrom returns what rules match on that come before a `flow add` in its chain and do nothing but decide.
-func (c *checker) keptFrom(ad *addRule) map[string]bool {
+// keptFrom returns the rules that come before a `flow add` in its chain and do nothing but decide, by what they match on.
+func (c *checker) keptFrom(ad *addRule) map[string]*ruleset.Rule {
 	if ad.kept != nil {
 		return ad.kept
 	}
-	ad.kept = map[string]bool{}
+	ad.kept = map[string]*ruleset.Rule{}
 	for _, r := range ad.chain.Rules {
 		if r == ad.rule {
 			break
 		}
 		f := c.a.facts[r]
-		if m := matchText(r); len(f.outcomes) == 1 && len(f.effects) == 0 && m != "" {
-			ad.kept[m] = true
+		if m := matchText(r); len(f.outcomes) == 1 && len(f.effects) == 0 && m != "" && ad.kept[m] == nil {
+			ad.kept[m] = r
 		}
 	}
 	return ad.kept

@@ -187,3 +187,24 @@ func TestLoweredRulesetIsKnown(t *testing.T) {
 		t.Errorf("%q is not in testdata/lowered.txtar", handover.LoweredComment)
 	}
 }
+
+// TestRulesOfFilesAreNamedByPlace: a ruleset that was read from a file has no handles.
+func TestRulesOfFilesAreNamedByPlace(t *testing.T) {
+	a, err := txtar.ParseFile("testdata/articles_order.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rs, err := ruleset.Decode([]byte(section(a, "ruleset.json")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rs.Tables[0].Chains[0].Rules {
+		r.Handle = 0
+	}
+	got := render(lint.Check(rs, caps.Machine{}))
+	for _, want := range []string{"ip filter forward rule 2\n", "(rule 1), above it"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}

@@ -17,7 +17,7 @@ type addRule struct {
 	add       flowAdd
 	flowtable *ruleset.Flowtable // nil where there is none of the name
 	taken     set                // the classes whose flows it may add; nil where none comes
-	kept      map[string]bool    // see keptFrom
+	kept      map[string]*ruleset.Rule    // see keptFrom
 }
 
 func (c *checker) checkFlowAdds() {
@@ -169,8 +169,8 @@ func (c *checker) checkPartly(ad *addRule, p Place, want, come word) {
 			continue
 		}
 		s := Warning
-		if !named {
-			s = Note
+		if some := come & established() & (ofProto(tcp) | ofProto(udp)); !named && some != 0 {
+			s = Note // perhaps it is meant so
 		}
 		by := c.decider(ad, want&mine)
 		if by == nil {
@@ -278,14 +278,14 @@ func (n space) only(pair int) set {
 
 // naming names a rule for those who look at another one of the same ruleset.
 func (c *checker) naming(r, beside *ruleset.Rule) string {
-	text := ruleText(r)
+	text, n := ruleText(r), numbered(r.Handle, r.Index+1)
 	switch {
 	case r.Chain == beside.Chain && r.Table == beside.Table && r.Family == beside.Family:
-		return fmt.Sprintf("`%s` (handle %d), above it,", text, r.Handle)
+		return fmt.Sprintf("`%s` (%s), above it,", text, n)
 	case r.Table == beside.Table && r.Family == beside.Family:
-		return fmt.Sprintf("`%s` (chain %s handle %d)", text, r.Chain, r.Handle)
+		return fmt.Sprintf("`%s` (chain %s %s)", text, r.Chain, n)
 	}
-	return fmt.Sprintf("`%s` (%s %s %s handle %d)", text, r.Family, r.Table, r.Chain, r.Handle)
+	return fmt.Sprintf("`%s` (%s %s %s %s)", text, r.Family, r.Table, r.Chain, n)
 }
 
 // inOrder says in which order two rules should be.
