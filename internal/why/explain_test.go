@@ -152,111 +152,160 @@ func with(flows []engine.Flow, refused []engine.Refused) func(*why.Snapshot) {
 	return func(s *why.Snapshot) { s.Entries, s.Refused = flows, refused }
 }
 
-func examples() []example {
-	var out []example
-	add := func(stage why.Stage, reason, name string, m why.Machine, c why.Connection, routes why.Routes, more ...func(*why.Snapshot)) *example {
-		before, after := same(c, more...)
-		out = append(out, example{name, m, before, after, routes, stage, reason})
-		return &out[len(out)-1]
-	}
-	here := routed("r0", "r1", false)
-	plain, lost := tracked(nil), tracked(func(c *why.Connection) { c.Labels = handover.Labels{} })
+// table collects examples.
+type table struct{ examples []example }
 
-	add(why.NotForwarded, "flow-not-forwarded", "a flow that ends on the router", machine(nil), lost, routed("r0", "lo", true))
-	add(why.NoFlowAdd, "flow-no-rule", "a ruleset without flow add", machine(without), lost, here)
-	add(why.NoFlowAdd, "flow-no-rule", "a ruleset without flow add and without a daemon", machine(func(m *why.Machine) { without(m); noDaemon(m) }), lost, nil)
-	add(why.NoFlowAdd, "flow-no-rule", "a flowtable that no rule uses", machine(func(m *why.Machine) { kernel(m); m.Adds = nil }), lost, here)
-	add(why.State, "flow-protocol", "ping", machine(nil), tracked(func(c *why.Connection) {
+// add is an example whose two looks find the same; the caller may change what was added.
+func (x *table) add(stage why.Stage, reason, name string, m why.Machine, c why.Connection, routes why.Routes, more ...func(*why.Snapshot)) *example {
+	before, after := same(c, more...)
+	x.examples = append(x.examples, example{name, m, before, after, routes, stage, reason})
+	return &x.examples[len(x.examples)-1]
+}
+
+func examples() []example {
+	var x table
+	x.rules()
+	x.connections()
+	x.handovers()
+	x.devices()
+	x.waits()
+	x.refusals()
+	x.kernels()
+	x.fast()
+	return x.examples
+}
+
+func (x *table) rules() {
+	here := routed("r0", "r1", false)
+	lost := tracked(func(c *why.Connection) { c.Labels = handover.Labels{} })
+	x.add(why.NotForwarded, "flow-not-forwarded", "a flow that ends on the router", machine(nil), lost, routed("r0", "lo", true))
+	x.add(why.NoFlowAdd, "flow-no-rule", "a ruleset without flow add", machine(without), lost, here)
+	x.add(why.NoFlowAdd, "flow-no-rule", "a ruleset without flow add and without a daemon", machine(func(m *why.Machine) { without(m); noDaemon(m) }), lost, nil)
+	x.add(why.NoFlowAdd, "flow-no-rule", "a flowtable that no rule uses", machine(func(m *why.Machine) { kernel(m); m.Adds = nil }), lost, here)
+}
+
+func (x *table) connections() {
+	here := routed("r0", "r1", false)
+	x.add(why.State, "flow-protocol", "ping", machine(nil), tracked(func(c *why.Connection) {
 		c.Orig, c.Reply = tuple(1, "10.0.1.2:0", "198.51.100.2:0"), tuple(1, "198.51.100.2:0", "10.0.1.2:0")
 		c.State, c.Labels, c.Status = "", handover.Labels{}, []string{"seen-reply", "confirmed"}
 	}), here)
-	add(why.Refused, "flow-helper", "a helper", machine(nil), tracked(func(c *why.Connection) { c.Helper, c.Labels = "ftp", handover.Labels{} }), here)
-	add(why.Refused, "flow-zone", "a zone", machine(nil), tracked(func(c *why.Connection) { c.Zone = 5 }), here)
-	add(why.Refused, "flow-seq-adjust", "adjusted sequence numbers", machine(nil), tracked(func(c *why.Connection) { c.Bits.SeqAdjust = true }), here)
-	add(why.Refused, "flow-nat-clash", "a clash of translations", machine(nil), tracked(func(c *why.Connection) { c.Bits.NATClash = true }), here)
-	add(why.State, "flow-dying", "a dying connection", machine(nil), tracked(func(c *why.Connection) { c.Bits.Dying = true }), here)
-	add(why.State, "flow-unconfirmed", "an unconfirmed connection", machine(nil), tracked(func(c *why.Connection) { c.Bits.Confirmed = false }), here)
-	add(why.State, "flow-tcp-not-established", "a SYN without an answer", machine(nil), tracked(func(c *why.Connection) {
+	x.add(why.Refused, "flow-helper", "a helper", machine(nil), tracked(func(c *why.Connection) { c.Helper, c.Labels = "ftp", handover.Labels{} }), here)
+	x.add(why.Refused, "flow-zone", "a zone", machine(nil), tracked(func(c *why.Connection) { c.Zone = 5 }), here)
+	x.add(why.Refused, "flow-seq-adjust", "adjusted sequence numbers", machine(nil), tracked(func(c *why.Connection) { c.Bits.SeqAdjust = true }), here)
+	x.add(why.Refused, "flow-nat-clash", "a clash of translations", machine(nil), tracked(func(c *why.Connection) { c.Bits.NATClash = true }), here)
+	x.add(why.State, "flow-dying", "a dying connection", machine(nil), tracked(func(c *why.Connection) { c.Bits.Dying = true }), here)
+	x.add(why.State, "flow-unconfirmed", "an unconfirmed connection", machine(nil), tracked(func(c *why.Connection) { c.Bits.Confirmed = false }), here)
+	x.add(why.State, "flow-tcp-not-established", "a SYN without an answer", machine(nil), tracked(func(c *why.Connection) {
 		c.State, c.Bits.SeenReply, c.Bits.Assured, c.Status = "SYN_SENT", false, false, []string{"confirmed"}
 	}), here)
-	add(why.State, "flow-tcp-not-assured", "a connection that is not assured", machine(nil), tracked(func(c *why.Connection) { c.Bits.Assured = false }), here)
-	add(why.State, "flow-tcp-closing", "a closed connection", machine(nil), tracked(func(c *why.Connection) { c.State = "TIME_WAIT" }), here)
-	add(why.State, "no-reply", "UDP one way only", machine(nil), tracked(func(c *why.Connection) { udp(c); c.Bits.SeenReply = false }), here)
-	add(why.NotHandedOver, "flow-no-rule", "no rule took it", machine(nil), lost, here)
-	add(why.NotHandedOver, "flow-no-rule", "no rule of the kernel's flowtable took it", machine(kernel), lost, here)
+	x.add(why.State, "flow-tcp-not-assured", "a connection that is not assured", machine(nil), tracked(func(c *why.Connection) { c.Bits.Assured = false }), here)
+	x.add(why.State, "flow-tcp-closing", "a closed connection", machine(nil), tracked(func(c *why.Connection) { c.State = "TIME_WAIT" }), here)
+	x.add(why.State, "no-reply", "UDP one way only", machine(nil), tracked(func(c *why.Connection) { udp(c); c.Bits.SeenReply = false }), here)
+}
+
+func (x *table) handovers() {
+	here := routed("r0", "r1", false)
+	lost := tracked(func(c *why.Connection) { c.Labels = handover.Labels{} })
+	x.add(why.NotHandedOver, "flow-no-rule", "no rule took it", machine(nil), lost, here)
+	x.add(why.NotHandedOver, "flow-no-rule", "no rule of the kernel's flowtable took it", machine(kernel), lost, here)
 	quiet := func(c *why.Connection) { c.Labels = handover.Labels{}; c.Timeout -= time.Second }
 	accept := []ruleset.Stmt{state("established"), ruleset.Verdict{Kind: ruleset.Accept}}
 	flowAdd := []ruleset.Stmt{state("established"), ruleset.FlowAdd{Op: "add", Flowtable: "f1"}}
-	add(why.NotHandedOver, "flow-no-rule", "an earlier rule accepts", machine(forward(accept, flowAdd)), lost, here)
-	add(why.NotHandedOver, "flow-no-rule", "an earlier rule drops", machine(forward([]ruleset.Stmt{state("established"), ruleset.Verdict{Kind: ruleset.Drop}}, flowAdd)), lost, here)
-	add(why.NotHandedOver, "flow-no-rule", "the flow add rule does not match", machine(forward(append([]ruleset.Stmt{iifname("r9")}, flowAdd...), accept)), lost, here)
-	add(why.NotHandedOver, "flow-no-rule", "the flow add rule is reached", machine(forward(flowAdd, accept)), lost, here)
-	add(why.NotHandedOver, "flow-no-rule", "the lowered flow add rule is reached", machine(forward([]ruleset.Stmt{state("established"), ruleset.Verdict{Kind: ruleset.Jump, Target: "nft_offload_add_1"}}, accept)), lost, here)
-	add(why.Waiting, "no-packets", "the flow add rule would be reached", machine(forward(flowAdd, accept)), lost, here).after.Connections = []why.Connection{tracked(quiet)}
-	add(why.DeviceNotListed, "flow-lower-device-not-listed", "a device that is not listed", machine(nil), plain, routed("r0", "r2", false))
-	add(why.DeviceNotListed, "flow-lower-device-not-listed", "a bridge whose ports are not listed, of a kernel flowtable", machine(kernel), tracked(func(c *why.Connection) { c.Bits.Offload = false; c.Mark = 1; c.Labels = handover.Labels{} }), routed("br0", "r1", false)).machine.Flowtables[0].Mark = 1
-	add(why.DeviceOff, "netdev-chain", "a device with a netdev chain", machine(func(m *why.Machine) {
+	x.add(why.NotHandedOver, "flow-no-rule", "an earlier rule accepts", machine(forward(accept, flowAdd)), lost, here)
+	x.add(why.NotHandedOver, "flow-no-rule", "an earlier rule drops", machine(forward([]ruleset.Stmt{state("established"), ruleset.Verdict{Kind: ruleset.Drop}}, flowAdd)), lost, here)
+	x.add(why.NotHandedOver, "flow-no-rule", "the flow add rule does not match", machine(forward(append([]ruleset.Stmt{iifname("r9")}, flowAdd...), accept)), lost, here)
+	x.add(why.NotHandedOver, "flow-no-rule", "the flow add rule is reached", machine(forward(flowAdd, accept)), lost, here)
+	x.add(why.NotHandedOver, "flow-no-rule", "the lowered flow add rule is reached", machine(forward([]ruleset.Stmt{state("established"), ruleset.Verdict{Kind: ruleset.Jump, Target: "nft_offload_add_1"}}, accept)), lost, here)
+	x.add(why.Waiting, "no-packets", "the flow add rule would be reached", machine(forward(flowAdd, accept)), lost, here).after.Connections = []why.Connection{tracked(quiet)}
+}
+
+func (x *table) devices() {
+	here := routed("r0", "r1", false)
+	plain := tracked(nil)
+	x.add(why.DeviceNotListed, "flow-lower-device-not-listed", "a device that is not listed", machine(nil), plain, routed("r0", "r2", false))
+	x.add(why.DeviceNotListed, "flow-lower-device-not-listed", "a bridge whose ports are not listed, of a kernel flowtable", machine(kernel), tracked(func(c *why.Connection) { c.Bits.Offload = false; c.Mark = 1; c.Labels = handover.Labels{} }), routed("br0", "r1", false)).machine.Flowtables[0].Mark = 1
+	x.add(why.DeviceOff, "netdev-chain", "a device with a netdev chain", machine(func(m *why.Machine) {
 		m.Decisions[1].Hook, m.Decisions[1].Reason = engine.Off, engine.Reason{Code: engine.DeviceChain, Text: "fast packets would not pass the ingress chain netdev t c on r1", Advice: "remove the chain or its rules"}
 	}), plain, here)
-	add(why.DeviceOff, "qdisc-above", "a VLAN with a qdisc of its own", machine(func(m *why.Machine) {
+	x.add(why.DeviceOff, "qdisc-above", "a VLAN with a qdisc of its own", machine(func(m *why.Machine) {
 		m.Decisions[1].Slow = []engine.SlowDevice{{Name: "r1.7", Reason: engine.Reason{Code: engine.QdiscAbove, Text: "fast packets would not pass the htb qdisc of r1.7", Advice: "put it on the device below"}}}
 	}), plain, routed("r0", "r1.7", false))
-	add(why.Waiting, "no-daemon", "no daemon", machine(noDaemon), plain, here)
-	add(why.Waiting, "not-liberal", "waits for a daemon that is gone", machine(func(m *why.Machine) { m.Daemon = false }), tracked(func(c *why.Connection) { c.Liberal = false }), here,
+}
+
+func (x *table) waits() {
+	here := routed("r0", "r1", false)
+	plain := tracked(nil)
+	x.add(why.Waiting, "no-daemon", "no daemon", machine(noDaemon), plain, here)
+	x.add(why.Waiting, "not-liberal", "waits for a daemon that is gone", machine(func(m *why.Machine) { m.Daemon = false }), tracked(func(c *why.Connection) { c.Liberal = false }), here,
 		with(nil, refusal(plain, "not-liberal", "waits for the daemon to set the connection's BE_LIBERAL", "start `nft-offload run`", true)))
-	add(why.Waiting, "one-way", "only one direction passes", machine(nil), tracked(udp), here,
+	x.add(why.Waiting, "one-way", "only one direction passes", machine(nil), tracked(udp), here,
 		with(nil, refusal(tracked(udp), "one-way", "only one direction was seen on these devices", "", false)))
-	add(why.Waiting, "one-way", "only one direction has an entry", machine(nil), tracked(udp), here,
+	x.add(why.Waiting, "one-way", "only one direction has an entry", machine(nil), tracked(udp), here,
 		with(entries(tracked(udp), 0, func(f, _ *engine.Flow) { f.State = "learned" })[:1], nil))
-	add(why.Waiting, "lease-expired", "no renewal", machine(nil), plain, here,
+	x.add(why.Waiting, "lease-expired", "no renewal", machine(nil), plain, here,
 		with(entries(plain, 70, func(f, b *engine.Flow) { f.Lease, b.Lease, f.Idle, b.Idle = -1, -1, 12e9, 12e9 }), nil))
-	add(why.Waiting, "min-packets", "a young flow", machine(nil), plain, here)
-	add(why.Waiting, "not-seen", "nothing known, entries from the first packet on", machine(func(m *why.Machine) { m.MinPackets = 1 }), plain, here)
-	idle := add(why.Waiting, "no-packets", "an idle flow", machine(nil), plain, here)
+	x.add(why.Waiting, "min-packets", "a young flow", machine(nil), plain, here)
+	x.add(why.Waiting, "not-seen", "nothing known, entries from the first packet on", machine(func(m *why.Machine) { m.MinPackets = 1 }), plain, here)
+	idle := x.add(why.Waiting, "no-packets", "an idle flow", machine(nil), plain, here)
 	idle.after.Connections = []why.Connection{tracked(func(c *why.Connection) { c.Timeout -= time.Second })}
-	counted := add(why.Waiting, "min-packets", "a young flow with accounting", machine(func(m *why.Machine) { m.Accounting = true }), plain, here)
+	counted := x.add(why.Waiting, "min-packets", "a young flow with accounting", machine(func(m *why.Machine) { m.Accounting = true }), plain, here)
 	counted.after.Connections = []why.Connection{tracked(func(c *why.Connection) {
 		c.Counts = [2]engine.Counter{{Packets: 3, Bytes: 180}, {Packets: 2, Bytes: 120}}
 	})}
-	add(why.Refused, "altered", "a rule changes the DSCP", machine(nil), plain, here,
+}
+
+func (x *table) refusals() {
+	here := routed("r0", "r1", false)
+	plain := tracked(nil)
+	x.add(why.Refused, "altered", "a rule changes the DSCP", machine(nil), plain, here,
 		with(nil, refusal(plain, "altered", "the kernel changed more than addresses, ports and TTL", "a rule mangles this flow; it stays slow", false)))
-	add(why.Refused, "altered", "a rule that is found changes the DSCP",
+	x.add(why.Refused, "altered", "a rule that is found changes the DSCP",
 		machine(forward([]ruleset.Stmt{iifname("r0"), ruleset.Mangle{Key: ruleset.Payload{Proto: "ip", Field: "dscp"}, Value: ruleset.Str("cs1")}})), plain, here,
 		with(nil, refusal(plain, "altered", "the kernel changed more than addresses, ports and TTL", "a rule mangles this flow; it stays slow", false)))
-	add(why.Refused, "held", "an administrator's hold", machine(nil), plain, here,
+	x.add(why.Refused, "held", "an administrator's hold", machine(nil), plain, here,
 		with(nil, refusal(plain, "held", "the administrator holds this flow on the slow path", "`nft-offload flows release`", false)))
-	add(why.KernelFlowtable, "no-daemon", "the kernel's flowtable without a daemon", machine(func(m *why.Machine) { kernel(m); noDaemon(m) }), tracked(offloaded), here)
-	add(why.KernelFlowtable, "altered", "the kernel's flowtable and a refusal", machine(kernel), tracked(offloaded), here,
+}
+
+func (x *table) kernels() {
+	here := routed("r0", "r1", false)
+	plain := tracked(nil)
+	x.add(why.KernelFlowtable, "no-daemon", "the kernel's flowtable without a daemon", machine(func(m *why.Machine) { kernel(m); noDaemon(m) }), tracked(offloaded), here)
+	x.add(why.KernelFlowtable, "altered", "the kernel's flowtable and a refusal", machine(kernel), tracked(offloaded), here,
 		with(nil, refusal(plain, "altered", "the kernel changed more than addresses, ports and TTL", "", false)))
-	add(why.KernelFlowtable, "flow-lower-device-not-listed", "the kernel's flowtable and a device that is not listed", machine(kernel), tracked(offloaded), routed("r0", "r2", false))
-	add(why.Hardware, "", "hardware", machine(kernel), tracked(func(c *why.Connection) {
+	x.add(why.KernelFlowtable, "flow-lower-device-not-listed", "the kernel's flowtable and a device that is not listed", machine(kernel), tracked(offloaded), routed("r0", "r2", false))
+	x.add(why.Hardware, "", "hardware", machine(kernel), tracked(func(c *why.Connection) {
 		offloaded(c)
 		c.Bits.HWOffload = true
 		c.Status = append(c.Status, "hw-offload")
 	}), here)
-	busy := add(why.Carried, "", "carried", machine(nil), plain, here, with(entries(plain, 100, nil), nil))
+}
+
+func (x *table) fast() {
+	here := routed("r0", "r1", false)
+	plain := tracked(nil)
+	busy := x.add(why.Carried, "", "carried", machine(nil), plain, here, with(entries(plain, 100, nil), nil))
 	busy.after.Entries = entries(plain, 600, nil)
-	renewed := add(why.Carried, "", "carried, with renewals", machine(nil), plain, here, with(entries(plain, 100, nil), nil))
+	renewed := x.add(why.Carried, "", "carried, with renewals", machine(nil), plain, here, with(entries(plain, 100, nil), nil))
 	renewed.after.Entries = entries(plain, 600, func(f, b *engine.Flow) { f.Missed, b.Missed, f.LastMiss = 1, 1, "renewal" })
-	add(why.Carried, "", "carried and idle", machine(nil), plain, here, with(entries(plain, 100, nil), nil))
-	onOurs := add(why.Carried, "", "carried by both flowtables", machine(kernel), tracked(offloaded), here, with(entries(plain, 100, nil), nil))
+	x.add(why.Carried, "", "carried and idle", machine(nil), plain, here, with(entries(plain, 100, nil), nil))
+	onOurs := x.add(why.Carried, "", "carried by both flowtables", machine(kernel), tracked(offloaded), here, with(entries(plain, 100, nil), nil))
 	onOurs.after.Entries = entries(plain, 200, nil)
-	long := add(why.Carried, "too-long", "carried, one direction half slow", machine(nil), plain, here, with(entries(plain, 100, nil), nil))
+	long := x.add(why.Carried, "too-long", "carried, one direction half slow", machine(nil), plain, here, with(entries(plain, 100, nil), nil))
 	long.after.Entries = entries(plain, 200, func(f, _ *engine.Flow) {
 		f.Missed, f.LastMiss, f.LastMissText = 100, "too-long", "longer than what the kernel forwarded whole within this lease"
 	})
-	none := add(why.Refused, "dscp", "in the table and never fast", machine(nil), plain, here, with(entries(plain, 100, nil), nil))
+	none := x.add(why.Refused, "dscp", "in the table and never fast", machine(nil), plain, here, with(entries(plain, 100, nil), nil))
 	none.after.Entries = entries(plain, 100, func(f, _ *engine.Flow) {
 		f.Missed, f.LastMiss, f.LastMissText = 100, "dscp", "another DSCP than the flow's, which may choose route or priority"
 	})
-	add(why.Refused, "fragment", "fragments", machine(nil), tracked(udp), here, with(nil, []engine.Refused{{
+	x.add(why.Refused, "fragment", "fragments", machine(nil), tracked(udp), here, with(nil, []engine.Refused{{
 		Proto: "0", Src: netip.MustParseAddrPort("10.0.1.2:0"), Dst: netip.MustParseAddrPort("198.51.100.2:0"), In: "r0", InIndex: 2,
 		Code: "fragment", Text: "IP fragment: its ports are in another packet", Advice: "avoid fragments: clamp the MSS, lower the sender's MTU", Samples: 500,
 	}}))
-	untracked := add(why.NotTracked, "flow-untracked", "notrack", machine(nil), plain, nil,
+	untracked := x.add(why.NotTracked, "flow-untracked", "notrack", machine(nil), plain, nil,
 		with(nil, refusal(plain, "untracked", "no conntrack entry (notrack, or not tracked here)", "", false)))
 	untracked.before.Connections, untracked.after.Connections = nil, nil
-	return out
 }
 
 // offloaded is a connection that the kernel's flowtable has.
@@ -304,7 +353,7 @@ func TestEveryStageHasItsSentence(t *testing.T) {
 	var b strings.Builder
 	reached := map[why.Stage]bool{}
 	for _, x := range examples() {
-		flows := why.Join(x.before, x.after)
+		flows := why.Join(why.Pattern{}, x.before, x.after)
 		if len(flows) != 1 {
 			t.Errorf("%s: %d flows", x.name, len(flows))
 			continue
