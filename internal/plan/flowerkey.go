@@ -49,7 +49,7 @@ func protocols(s space.Space) ([]protocol, Finding) {
 	switch {
 	case ok:
 	case network:
-		return nil, Finding{Reason: reason.KeyNotSupported, Detail: "a field of the network header, of no protocol in particular"}
+		return nil, Finding{Reason: reason.MissingL3Dep}
 	case transport || hasL4:
 		l3 = space.One(space.Number(etherIPv4)).Join(space.One(space.Number(etherIPv6)))
 	case p.tag:

@@ -9,6 +9,25 @@ import (
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
+// manyActions is a rule that copies to one device more often than the kernel's rules have room for.
+func manyActions() *ruleset.Ruleset {
+	rs := large(1)
+	r := rs.Tables[0].Chains[0].Rules[0]
+	r.Stmts = nil
+	for range mostActions {
+		r.Stmts = append(r.Stmts, ruleset.Dup{Dev: ruleset.Str("eth0")})
+	}
+	r.Stmts = append(r.Stmts, ruleset.Verdict{Kind: ruleset.Drop})
+	return rs
+}
+
+func TestRuleOfManyActionsIsTooMuchForTheKernel(t *testing.T) {
+	p := Make(manyActions(), nic(t), Options{})
+	if f := p.Chains[0].Rules[0].Kernel; f == nil || f.Reason != reason.TooManyActions {
+		t.Errorf("kernel's answer: %v", f)
+	}
+}
+
 func TestPreferencesAreUsedUp(t *testing.T) {
 	var p prefs
 	f := []filter{{protocol: "ip", action: "action drop"}}

@@ -303,6 +303,9 @@ func (b *builder) place(g *group, entries []*entry) {
 
 func placement(g *group, e *entry, filters int) Placement {
 	p := Placement{Devices: g.devices, Tier: e.tier()}
+	if p.Tier > Software && e.effect.ending == accepts {
+		p.Note = &Finding{Reason: reason.AcceptNotFinal}
+	}
 	switch p.Tier {
 	case Hardware:
 		p.Filters = filters

@@ -91,6 +91,8 @@ type Placement struct {
 	Finding Finding `json:"finding"`
 	// Hardware is why not in hardware, of a rule at XDP. Where neither works, Finding is why not at XDP.
 	Hardware *Finding `json:"hardware,omitempty"`
+	// Note is what is special about the tier here.
+	Note *Finding `json:"note,omitempty"`
 	// Filters is the number of hardware rules.
 	Filters int `json:"filters,omitempty"`
 }

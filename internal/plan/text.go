@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // columns is how wide the text of a plan is.
@@ -170,7 +172,11 @@ func (w *writer) chain(c *Chain) {
 
 func (w *writer) rule(r *Rule) {
 	w.placements(fmt.Sprintf("%s: %s", Ref{Handle: r.Handle, Number: r.Number}.place(), r.Text), r.At)
-	if r.Kernel != nil {
+	switch {
+	case r.Kernel == nil:
+	case r.Kernel.Reason == reason.NoHardwareCounter:
+		w.wrap(detail, "`flags offload` would not count: "+r.Kernel.short())
+	default:
 		w.wrap(detail, "`flags offload` would refuse: "+r.Kernel.short())
 	}
 }
@@ -220,6 +226,9 @@ func (w *writer) differences(at []Placement) []difference {
 }
 
 func (w *writer) placement(indent string, p Placement) {
+	if p.Note != nil {
+		w.wrap(indent, "leaves the packet to the kernel "+p.Note.short())
+	}
 	switch p.Tier {
 	case Hardware:
 		if p.Filters > 1 {
