@@ -56,6 +56,8 @@ func law() map[string]rule {
 		"bpfgen": {pure, append(slices.Clip(values), "plan")},
 		// Interfaces live with engine, their consumer; cmd puts the kernel packages behind them.
 		"engine": {upper, pures},
+		// Of engine it takes the values: decisions and flows.
+		"why":    {pure, append(slices.Clip(pures), "engine")},
 		"api":    {upper, append(slices.Clip(pures), "engine")},
 		"tui":    {upper, append(slices.Clip(pures), "engine", "api")},
 		"bench":  {upper, slices.Concat(pures, kernels, []string{"engine", "api"})},

@@ -136,6 +136,9 @@ func foresee(ctx context.Context, ds []link.Device) map[string]doctor.Fast {
 		if f.Advice == "use the tc hook" {
 			f.Advice = "" // which is what run does
 		}
+		if !d.XDPTarget {
+			f.Target = d.Target.Text
+		}
 		if len(d.On) > 1 || len(d.On) == 1 && d.On[0].Name != d.Name {
 			for _, p := range d.On {
 				f.On = append(f.On, fmt.Sprintf("%s (%s)", p.Name, p.Hook))

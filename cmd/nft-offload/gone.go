@@ -55,7 +55,11 @@ func (p places) withdrawIfGone(ns uint64) (removed bool, err error) {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, hold.release()) }()
-	if abandoned, err := datapath.Abandoned(dir); err != nil || !abandoned {
+	abandoned, err = datapath.Abandoned(dir)
+	if errors.Is(err, os.ErrNotExist) || err == nil && !abandoned {
+		return false, nil // somebody else was first
+	}
+	if err != nil {
 		return false, err
 	}
 	if err := datapath.Withdraw(dir); err != nil {

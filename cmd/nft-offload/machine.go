@@ -13,6 +13,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/caps"
 	"github.com/nft-offload/nft-offload/internal/link"
+	"github.com/nft-offload/nft-offload/internal/nft"
 )
 
 // readMachine finds out what this machine and the devices of this network namespace can. The devices are those that
@@ -44,6 +45,11 @@ func (e *env) readMachine(ctx context.Context, root fs.FS) (caps.Machine, []link
 	}
 	if on, err := isBPFFS(filepath.Dir(e.places.bpffs)); err == nil {
 		m.BPFFS = caps.AnswerOf(on)
+	}
+	if m.Kernel.Has(caps.OptFlowtable) == caps.Unknown && m.NFT != "" {
+		if has, err := nft.HasFlowtables(ctx); err == nil {
+			m.Kernel.Options[caps.OptFlowtable] = caps.AnswerOf(has)
+		}
 	}
 	c := converter{names: map[uint32]string{}, devlink: devlink, pppoe: pppoeBelow(root), all: ds}
 	for _, d := range ds {
@@ -85,6 +91,7 @@ func (c converter) device(d link.Device, more link.Detail) caps.Device {
 		Type: typeName(d.ARPHRD), Speed: int(more.Speed), MAC: d.MAC.String(), MTU: int(d.MTU), Up: d.Up, Carrier: d.Running,
 		VLANFiltering: d.VLANFiltering, Switch: c.port(d), Lower: c.lower(d),
 		HWTCOffload: toggle(d, link.HWTCOffload), RxVLAN: toggle(d, link.RxVLAN), LRO: toggle(d, link.LRO),
+		Ntuple:  toggle(d, link.Ntuple),
 		Eswitch: caps.Eswitch(c.devlink.Eswitch[d.Parent]),
 		Qdisc:   caps.Qdisc{Root: d.Qdisc.Root, Shaper: d.Qdisc.Shaper},
 		XDP:     xdpFeatures(d.XDP),

@@ -37,8 +37,8 @@ its "flow add" rules. Then it says what offloading loses or risks, with the rule
 named. It changes nothing.
 
 FILE is nft's language, or JSON as "nft -j list ruleset" prints it; "-" is
-standard input. Without FILE it is the live ruleset, which takes root. JSON needs
-neither root nor nft nor the devices.
+standard input. Without FILE it is the live ruleset, which takes root. JSON
+needs neither root nor nft nor the devices.
 
 The plan is for this machine, or with --caps for another: a file that "doctor
 --caps-out" wrote, or a driver profile that all devices of the ruleset get.
@@ -88,7 +88,7 @@ func (e *env) plan(o planOptions, args []string) error {
 	p := plan.Make(rs, m, plan.Options{})
 	switch {
 	case o.json:
-		return e.printJSON(planned{p, slices.Concat([]lint.Finding{}, lint.Check(rs, m))})
+		return e.printJSON(planned{p, append([]lint.Finding{}, lint.Check(rs, m)...)})
 	case o.dot:
 		fmt.Fprint(e.stdout, p.Dot())
 	case o.show == "tc":

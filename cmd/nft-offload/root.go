@@ -88,7 +88,7 @@ tc. nftables stays the only configuration.`,
 func commands(e *env) []*cobra.Command {
 	return []*cobra.Command{
 		benchCommand(e), confirmCommand(e), demoCommand(e), disableCommand(e), doctorCommand(e), enableCommand(e), exitCodesCommand(e), flowsCommand(e), guardCommand(e),
-		loadCommand(e), planCommand(e), rollbackCommand(e), runCommand(e), statusCommand(e), traceCommand(e), versionCommand(e), withdrawCommand(e),
+		loadCommand(e), planCommand(e), rollbackCommand(e), runCommand(e), statusCommand(e), traceCommand(e), versionCommand(e), whyCommand(e), withdrawCommand(e),
 	}
 }
 

@@ -189,6 +189,10 @@ func (f *fastPath) Sweep(watching bool) (engine.Sweep, error) {
 
 func (f *fastPath) Stats() (engine.Stats, error) {
 	s, err := f.d.Stats()
+	return engineStats(s), err
+}
+
+func engineStats(s datapath.Stats) engine.Stats {
 	out := engine.Stats{
 		Fast: map[engine.Hook]engine.Counter{}, Slow: engine.Counter(s.Slow), Reasons: []engine.Count{},
 		Flows: s.Flows, Ready: s.Ready, MaxFlows: s.MaxFlows, BytesPerFlow: s.BytesPerFlow,
@@ -204,7 +208,7 @@ func (f *fastPath) Stats() (engine.Stats, error) {
 			})
 		}
 	}
-	return out, err
+	return out
 }
 
 func stageName(s datapath.Stage) string {
@@ -224,13 +228,22 @@ func (f *fastPath) Flows() ([]engine.Flow, error) {
 	flows, err := f.d.Flows()
 	out := make([]engine.Flow, 0, len(flows))
 	for _, l := range flows {
-		out = append(out, engine.Flow{
-			Proto: packet.ProtoName(l.Tuple.Proto), Src: l.Tuple.Src, Dst: l.Tuple.Dst, NATSrc: l.NAT.Src, NATDst: l.NAT.Dst,
-			InIndex: l.In, OutIndex: l.Out, DstMAC: l.DstMAC.String(), Hook: engineHook(l.Hook), State: l.State.String(),
-			Packets: l.Packets, Bytes: l.Bytes, Slow: l.Slow,
-			Age: engine.Seconds(l.Age), Idle: engine.Seconds(l.Idle), Lease: engine.Seconds(l.Lease),
-			MaxLen: l.MaxLen, Priority: l.Priority, Mark: l.Mark,
-		})
+		out = append(out, engineFlow(l))
 	}
 	return out, err
+}
+
+func engineFlow(l datapath.Flow) engine.Flow {
+	f := engine.Flow{
+		Proto: packet.ProtoName(l.Tuple.Proto), Src: l.Tuple.Src, Dst: l.Tuple.Dst, NATSrc: l.NAT.Src, NATDst: l.NAT.Dst,
+		InIndex: l.In, OutIndex: l.Out, DstMAC: l.DstMAC.String(), Hook: engineHook(l.Hook), State: l.State.String(),
+		Packets: l.Packets, Bytes: l.Bytes, Slow: l.Slow,
+		Age: engine.Seconds(l.Age), Idle: engine.Seconds(l.Idle), Lease: engine.Seconds(l.Lease),
+		MaxLen: l.MaxLen, Priority: l.Priority, Mark: l.Mark, Missed: l.Missed,
+	}
+	if l.MissedWhy != datapath.Fast {
+		i := l.MissedWhy.Info()
+		f.LastMiss, f.LastMissText, f.LastMissAdvice, f.LastMissAgo = i.Code, i.Text, i.Advice, engine.Seconds(l.MissedAgo)
+	}
+	return f
 }

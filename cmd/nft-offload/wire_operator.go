@@ -41,14 +41,18 @@ func (f *fastPath) Refused() ([]engine.Refused, error) {
 	all, err := f.d.Refused()
 	out := make([]engine.Refused, 0, len(all))
 	for _, r := range all {
-		info := r.Reason.Info()
-		out = append(out, engine.Refused{
-			Proto: packet.ProtoName(r.Tuple.Proto), Src: r.Tuple.Src, Dst: r.Tuple.Dst, InIndex: r.In, OutIndex: r.Out,
-			Code: info.Code, Text: info.Text, Advice: info.Advice, Samples: r.Samples, Ago: engine.Seconds(r.Ago),
-			Passing: !r.Lasting(),
-		})
+		out = append(out, engineRefused(r))
 	}
 	return out, err
+}
+
+func engineRefused(r datapath.Refused) engine.Refused {
+	info := r.Reason.Info()
+	return engine.Refused{
+		Proto: packet.ProtoName(r.Tuple.Proto), Src: r.Tuple.Src, Dst: r.Tuple.Dst, InIndex: r.In, OutIndex: r.Out,
+		Code: info.Code, Text: info.Text, Advice: info.Advice, Samples: r.Samples, Ago: engine.Seconds(r.Ago),
+		Passing: !r.Lasting(),
+	}
 }
 
 func engineHold(h datapath.Hold) engine.Hold {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/nft-offload/nft-offload/internal/caps"
 )
@@ -131,12 +132,15 @@ func TestMachineIsReadOutOfAReport(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	b, err := router().Encode()
-	if err != nil {
-		f.Fatal(err)
+	// Short ones: the fuzzer spends its time on making long ones short.
+	for _, seed := range []string{
+		`{"kernel": {"version": "6.1.0-28-amd64 (6.1.119)", "options": {"btf": "yes", "flowtable": "unknown"}}, "cpus": 4}`,
+		`{"devices": [{"name": "a", "vlan": {"id": 1, "protocol": "802.1Q"}, "lower": ["b"]}, {"name": "b"}]}`,
+		`{"devices": [{"name": "a", "xdp": {"known": true, "features": ["basic"]}, "hw-tc-offload": "off [fixed]"}]}`,
+		`{"health": "healthy", "machine": {"nft": "1.0.6"}}`,
+	} {
+		f.Add([]byte(seed))
 	}
-	f.Add(b)
-	f.Add([]byte(`{"devices": [{"name": "a", "vlan": {"id": 1, "protocol": "802.1Q"}}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := caps.Decode(b)
 		if err != nil {
@@ -150,7 +154,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v:\n%s", err, again)
 		}
-		if diff := cmp.Diff(m, m2); diff != "" {
+		if diff := cmp.Diff(m, m2, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("(-first +second):\n%s", diff)
 		}
 	})

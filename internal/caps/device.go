@@ -33,6 +33,7 @@ type Device struct {
 	HWTCOffload Toggle    `json:"hw-tc-offload,omitempty"`
 	RxVLAN      Toggle    `json:"rx-vlan-offload,omitempty"`
 	LRO         Toggle    `json:"lro,omitempty"`
+	Ntuple      Toggle    `json:"ntuple,omitempty"` // filters of `ethtool -N`
 	Eswitch     Eswitch   `json:"eswitch,omitempty"`
 	Qdisc       Qdisc     `json:"qdisc,omitzero"`
 	XDPPrograms []Program `json:"xdp-programs,omitempty"` // of others

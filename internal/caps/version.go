@@ -105,17 +105,17 @@ func (v *Version) UnmarshalText(b []byte) error {
 		*v = Version{}
 		return nil
 	}
-	release, number, hasNumber := strings.Cut(strings.TrimSuffix(s, ")"), " (")
+	release, number, hasNumber := strings.Cut(s, " (")
 	parsed, err := ParseVersion(release)
 	if err != nil {
 		return err
 	}
 	if hasNumber {
-		n, err := ParseVersion(number)
-		if err != nil {
-			return err
+		n, err := ParseVersion(strings.TrimSuffix(number, ")"))
+		if err != nil || parsed.Exact || !n.sameLine(parsed) || s != fmt.Sprintf("%s (%s)", release, n.Number()) {
+			return fmt.Errorf("parse kernel version %q: want a stable version of %d.%d in parentheses", s, parsed.Major, parsed.Minor)
 		}
-		parsed.Major, parsed.Minor, parsed.Patch, parsed.Exact = n.Major, n.Minor, n.Patch, true
+		parsed.Patch, parsed.Exact = n.Patch, true
 	}
 	*v = parsed
 	return nil

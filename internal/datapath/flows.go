@@ -123,6 +123,7 @@ func (d *Datapath) Flows() ([]Flow, error) {
 			Packets: e.hot.Packets, Bytes: e.hot.Bytes, Slow: uint64(e.cold.Slow),
 			Age: since(now, e.cold.Born), Idle: e.idle(now), Lease: hard - since(now, e.hot.Stamp),
 			MaxLen: e.hot.MaxLen, Priority: a.Priority, Mark: a.Mark,
+			Missed: e.cold.Missed, MissedWhy: Reason(e.cold.MissedWhy), MissedAgo: since(now, e.cold.MissedAt),
 		})
 	})
 	return out, errors.Join(err, lookup)

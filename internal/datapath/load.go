@@ -191,7 +191,7 @@ func (d *Datapath) program(v variant) (*ebpf.Program, error) {
 			"flows4": d.maps.Flows4, "flows6": d.maps.Flows6, "adjs": d.maps.Adjs, "adj_ids": d.maps.AdjIds,
 			"adj_free": d.maps.AdjFree, "notes": d.maps.Notes, "control": d.maps.Control,
 			"devices": d.maps.Devices, "stats": d.maps.Stats, "candidates": d.maps.Candidates,
-			"scratch": d.maps.Scratch, "short_flows": d.maps.ShortFlows, "low_devices": d.maps.LowDevices, "locals": d.maps.Locals, "known": d.maps.Known, "holds": d.maps.Holds, "refused": d.maps.Refused,
+			"scratch": d.maps.Scratch, "short_flows": d.maps.ShortFlows, "low_devices": d.maps.LowDevices, "locals": d.maps.Locals, "known": d.maps.Known, "holds": d.maps.Holds, "refused": d.maps.Refused, "passed": d.maps.Passed,
 		},
 	})
 	if err != nil {

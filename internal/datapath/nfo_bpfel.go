@@ -44,14 +44,17 @@ type nfoAdjKey struct {
 }
 
 type nfoCold struct {
-	_        structs.HostLayout
-	Claim    uint64
-	Ct       uint64
-	Born     uint64
-	Died     uint64
-	Slow     uint32
-	Asked    uint32
-	Reserved [3]uint64
+	_         structs.HostLayout
+	Claim     uint64
+	Ct        uint64
+	Born      uint64
+	Died      uint64
+	Slow      uint32
+	Asked     uint32
+	Missed    uint64
+	MissedAt  uint64
+	MissedWhy uint32
+	Reserved  uint32
 }
 
 type nfoCounter struct {
@@ -159,7 +162,7 @@ type nfoLocal struct {
 	Ns      uint64
 	Clones  [4]uint64
 	Refused uint32
-	_       [4]byte
+	Passed  uint32
 }
 
 type nfoNote struct {
@@ -327,6 +330,7 @@ const (
 	nfoMapLocals           = "locals"
 	nfoMapLowDevices       = "low_devices"
 	nfoMapNotes            = "notes"
+	nfoMapPassed           = "passed"
 	nfoMapRefused          = "refused"
 	nfoMapScratch          = "scratch"
 	nfoMapShortFlows       = "short_flows"
@@ -406,6 +410,7 @@ type nfoMapSpecs struct {
 	Locals     *ebpf.MapSpec `ebpf:"locals"`
 	LowDevices *ebpf.MapSpec `ebpf:"low_devices"`
 	Notes      *ebpf.MapSpec `ebpf:"notes"`
+	Passed     *ebpf.MapSpec `ebpf:"passed"`
 	Refused    *ebpf.MapSpec `ebpf:"refused"`
 	Scratch    *ebpf.MapSpec `ebpf:"scratch"`
 	ShortFlows *ebpf.MapSpec `ebpf:"short_flows"`
@@ -455,6 +460,7 @@ type nfoMaps struct {
 	Locals     *ebpf.Map `ebpf:"locals"`
 	LowDevices *ebpf.Map `ebpf:"low_devices"`
 	Notes      *ebpf.Map `ebpf:"notes"`
+	Passed     *ebpf.Map `ebpf:"passed"`
 	Refused    *ebpf.Map `ebpf:"refused"`
 	Scratch    *ebpf.Map `ebpf:"scratch"`
 	ShortFlows *ebpf.Map `ebpf:"short_flows"`
@@ -476,6 +482,7 @@ func (m *nfoMaps) Close() error {
 		m.Locals,
 		m.LowDevices,
 		m.Notes,
+		m.Passed,
 		m.Refused,
 		m.Scratch,
 		m.ShortFlows,

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/nft-offload/nft-offload/internal/packet"
 )
 
@@ -19,10 +21,17 @@ type Refused struct {
 
 // Refused lists what was refused lately, one element a flow, direction and reason, in no order. There is room for 1024;
 // the ones not seen for longest make room.
-func (d *Datapath) Refused() ([]Refused, error) {
+func (d *Datapath) Refused() ([]Refused, error) { return d.samples(d.maps.Refused) }
+
+// Passed lists what was seen lately of packets that are refused before anybody looks whether their flow was handed over:
+// untracked ones, ones that were queued for long, and ones whose ports cannot be read (these are zero, and so is the
+// protocol). It is sampled as Refused is, and has as much room.
+func (d *Datapath) Passed() ([]Refused, error) { return d.samples(d.maps.Passed) }
+
+func (d *Datapath) samples(m *ebpf.Map) ([]Refused, error) {
 	var out []Refused
 	now := d.clock.now()
-	err := eachBatch(d.maps.Refused, func(k nfoRefusedKey, v nfoRefusal) {
+	err := eachBatch(m, func(k nfoRefusedKey, v nfoRefusal) {
 		out = append(out, Refused{
 			In: k.In, Out: k.Out, Reason: Reason(k.Reason), Samples: v.Packets, Ago: since(now, v.Time),
 			Tuple: packet.Tuple{

@@ -95,6 +95,11 @@ type Flow struct {
 	MaxLen   uint16        // longest layer 3 packet that may be carried
 	Priority uint32        // skb->priority replayed at tc
 	Mark     uint32        // skb->mark replayed at tc
+	// Missed counts packets that met the entry and went slow all the same, those that renewed it included. MissedWhy
+	// and MissedAgo are about the last one; Fast where there was none.
+	Missed    uint64
+	MissedWhy Reason
+	MissedAgo time.Duration
 }
 
 // State is what an entry may do.

@@ -37,16 +37,22 @@ func (e *Engine) status() (Status, error) {
 	stats, err := e.cfg.Datapath.Stats()
 	s := Status{
 		Identity: e.cfg.Identity, Since: e.cfg.Since, Settings: e.cfg.Settings, Devices: slices.Clone(e.decisions),
-		Flowtables: []Flowtable{}, Stats: stats, Generations: e.bumper.generations(), Sweep: e.sweep,
+		Flowtables: e.view.Flowtables(), Stats: stats, Generations: e.bumper.generations(), Sweep: e.sweep,
 		Problems: e.problems.snapshot(),
 	}
-	for _, f := range e.view.Ruleset.Flowtables {
-		s.Flowtables = append(s.Flowtables, Flowtable{
+	return s, err
+}
+
+// Flowtables are those of the ruleset.
+func (v View) Flowtables() []Flowtable {
+	out := []Flowtable{}
+	for _, f := range v.Ruleset.Flowtables {
+		out = append(out, Flowtable{
 			Family: f.Family, Table: f.Table, Name: f.Name, Lowered: f.Lowered, Labels: f.Labels.List(), Mark: f.Mark,
 			Devices: slices.Clone(f.Devices),
 		})
 	}
-	return s, err
+	return out
 }
 
 // Flows lists the flows that pass the filter, the busiest first.

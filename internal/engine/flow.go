@@ -52,6 +52,13 @@ type Flow struct {
 	MaxLen   uint16  `json:"max_len"`
 	Priority uint32  `json:"priority,omitempty"`
 	Mark     uint32  `json:"mark,omitempty"`
+	// Missed counts packets that met the entry and went slow all the same, those that renewed it included. LastMiss is
+	// the reason of the last one, a code; empty where there was none.
+	Missed         uint64  `json:"missed_packets"`
+	LastMiss       string  `json:"last_miss,omitempty"`
+	LastMissText   string  `json:"-"`
+	LastMissAdvice string  `json:"-"`
+	LastMissAgo    Seconds `json:"last_miss_ago_seconds,omitempty"`
 }
 
 // StateReady is the state of a flow that is carried.

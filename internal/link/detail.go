@@ -7,8 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HWTCOffload is the name of the feature that lets a driver take tc rules (`ethtool -K hw-tc-offload`).
-const HWTCOffload = "hw-tc-offload"
+// Names of device features that matter to hardware only.
+const (
+	HWTCOffload = "hw-tc-offload"    // ethtool -K hw-tc-offload: the driver takes tc rules
+	Ntuple      = "rx-ntuple-filter" // ethtool -K ntuple: it takes filters of ethtool -N
+)
 
 // Detail is what a driver tells about one device and the datapath does not need. Fields that the driver does not tell
 // are zero.

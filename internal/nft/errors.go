@@ -18,6 +18,8 @@ type Error struct {
 	File string // file of the first complaint as the user wrote it; empty where nft named none
 	Line int    // line in File, from 1; 0 where nft named none
 	Text string // nft's own words, with the places they name changed to those of the user's files
+	// Crashed is set where a signal ended nft. Then it said nothing.
+	Crashed bool
 }
 
 // Error renders the place, the operation and the first line of nft's text that says something.

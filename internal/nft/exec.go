@@ -42,7 +42,8 @@ func run(ctx context.Context, op, dir, stdin string, args ...string) ([]byte, er
 		if text == "" {
 			text = "nft: " + exit.String()
 		}
-		return nil, &Error{Op: op, Text: text}
+		status, _ := exit.Sys().(syscall.WaitStatus)
+		return nil, &Error{Op: op, Text: text, Crashed: status.Signaled()}
 	case err != nil:
 		return nil, fmt.Errorf("run nft to %s ruleset: %w", op, errors.Join(ctx.Err(), err))
 	}

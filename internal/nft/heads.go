@@ -177,11 +177,11 @@ func (d head) completeSet(s *ruleset.Set) {
 			s.Flags = appendNew(s.Flags, f)
 		}
 	}
-	if !slices.Contains(slices.Concat(s.Type, s.MapType), "integer") {
+	if s.TypeOf == nil && !slices.Contains(slices.Concat(s.Type, s.MapType), "integer") {
 		return
 	}
 	key, data, _ := strings.Cut(d.typeof, " : ")
-	if e, ok := ruleset.ParseSelector(key); ok {
+	if e, ok := ruleset.ParseSelector(key); ok && s.TypeOf == nil {
 		s.Type, s.TypeOf = nil, e
 	}
 	if e, ok := ruleset.ParseSelector(data); ok {

@@ -149,9 +149,12 @@ table ip sleeping {
 func TestRead_BadInput_SaysWhere(t *testing.T) {
 	testkit.Need(t, testkit.Netns, testkit.NFT)
 	for name, c := range map[string]struct{ text, want string }{
-		"json": {`{"nftables": [{"table": {"family": "inet7", "name": "t"}}]}`, `standard input: decode ruleset: line 1, column 36 (object 0, table): unknown family "inet7"`},
-		"text": {"table inet t {\n\tchain c {\n\t\tflow add @f nonsense\n\t}\n}\n", "standard input:3:"},
-		"hook": {"table ip t {\n flowtable f { hook ingress priority 0; }\n chain c {\n  type filter hook input priority 0\n  flow add @f\n }\n}\n", "standard input:5: `flow add` works in chains of the forward hook, not input"},
+		"json":    {`{"nftables": [{"table": {"family": "inet7", "name": "t"}}]}`, `standard input: decode ruleset: line 1, column 36 (object 0, table): unknown family "inet7"`},
+		"text":    {"table inet t {\n\tchain c {\n\t\tflow add @f nonsense\n\t}\n}\n", "standard input:3:"},
+		"hook":    {"table ip t {\n flowtable f { hook ingress priority 0; }\n chain c {\n  type filter hook input priority 0\n  flow add @f\n }\n}\n", "standard input:5: `flow add` works in chains of the forward hook, not input"},
+		"device":  {"table ip t {\n flowtable f { hook ingress priority 0; devices = { lo, abcdefghijklmnop }; }\n}\n", `standard input:2: flowtable f: the device name "abcdefghijklmnop" is longer than 15 bytes`},
+		"control": {"table ip t {\n chain c {\n  iifname \"a\x1bb\"\n }\n}\n", `standard input:3: a control character in the string "\"a\x1bb\""`},
+		"long":    {"table ip t {\n chain c {\n  ip saddr { " + strings.Repeat("10.0.0.1,", 1<<20) + " }\n }\n}\n", "standard input:3: a rule of 9437199 bytes, more than the 4194304"},
 	} {
 		r, err := Read(context.Background(), "-", strings.NewReader(c.text))
 		if r != nil || err == nil || !strings.Contains(err.Error(), c.want) {
@@ -183,21 +186,76 @@ func TestRead_TextWithoutRoot_GivesTheSame(t *testing.T) {
 		return
 	}
 	testkit.Need(t, testkit.Netns, testkit.NFT)
+	out, err := asUser(t, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all")
+	if err != nil || !strings.Contains(out, readRouter) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestRead_TextWhereNoUserNamespaceIsPermitted_SaysSo(t *testing.T) {
+	testkit.Need(t, testkit.Netns, testkit.NFT)
+	out, err := asUser(t, "unshare", "-r", "sh", "-c",
+		`echo 0 >/proc/sys/user/max_user_namespaces; exec setpriv --inh-caps=-all --bounding-set=-all "$@"`, "sh")
+	const want = "takes a user namespace of its own, which this machine does not permit"
+	if err == nil || !strings.Contains(out, want) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// asUser reads router with the rights that a command leaves to what it runs: this test binary, again.
+func asUser(t *testing.T, command ...string) (string, error) {
+	t.Helper()
 	bin := filepath.Join(t.TempDir(), "read.test")
 	self, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
 	}
-	// As nobody, in places that nobody can get at.
+	// The directories of the test are root's alone.
 	if err := errors.Join(os.WriteFile(bin, self, 0o755), os.Chmod(filepath.Dir(bin), 0o755), os.Chmod(filepath.Dir(filepath.Dir(bin)), 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all",
-		bin, "-test.run=^TestRead_TextWithoutRoot_GivesTheSame$")
+	args := append(command[1:], bin, "-test.run=^TestRead_TextWithoutRoot_GivesTheSame$")
+	cmd := exec.Command(command[0], args...)
 	cmd.Dir, cmd.Stdin = "/", strings.NewReader(router)
 	cmd.Env = append(os.Environ(), readAsUser+"=1", "HOME=/")
 	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), readRouter) {
-		t.Errorf("%v\n%s", err, out)
+	return string(out), err
+}
+
+// FuzzStripText: whatever the text, taking flowtables out of it neither panics nor loses the place of a line.
+func FuzzStripText(f *testing.F) {
+	f.Add(router)
+	f.Add("add flowtable inet t f { hook ingress priority $p; devices = { $d }; }\ndelete flowtable inet t f\n")
+	f.Add("table ip t { chain c { flow add @f } }\ntable ip t {")
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Contains(text, "include") {
+			return // would read files of this machine
+		}
+		r, err := stripText(Source{Name: "text", Dir: ".", Text: text})
+		if err != nil {
+			return
+		}
+		out := r.out.b.String()
+		for line := range strings.Count(out, "\n") {
+			if file, n := r.where(line + 1); file != "text" || n < 1 || n > 1+strings.Count(text, "\n") {
+				t.Fatalf("line %d of\n%s\nis line %d of %s", line+1, out, n, file)
+			}
+		}
+		parseHeads(out)
+	})
+}
+
+func TestRead_WhatNftCrashesOn_IsOneClearError(t *testing.T) {
+	testkit.Need(t, testkit.Netns, testkit.NFT)
+	const text = "table ip t {\n\tchain c {\n\t\ttcp option @42,16,4 5\n\t}\n}\n"
+	r, err := Read(context.Background(), "-", strings.NewReader(text))
+	if err == nil { // an nft without the bug
+		if got := r.Tables[0].Chains[0].Rules[0].String(); got != "tcp option @42,16,4 5" {
+			t.Errorf("got %s", got)
+		}
+		return
+	}
+	if !errors.Is(err, ErrJSON) || r != nil {
+		t.Errorf("got %v, %v; want %v", r, err, ErrJSON)
 	}
 }

@@ -45,8 +45,11 @@ func readText(ctx context.Context, src Source) (*ruleset.Ruleset, error) {
 			l, err = listAll(ctx)
 			return err
 		})
+		if _, said := errors.AsType[*Error](err); err != nil && !said { // nft's own words say what was going on
+			err = fmt.Errorf("read ruleset: %w", err)
+		}
 		if err != nil {
-			return nil, fmt.Errorf("read ruleset: %w", err)
+			return nil, err
 		}
 	}
 	rs, err := l.ruleset()
@@ -93,7 +96,7 @@ done 3>/dev/null
 nft -I . -f - || exit 4
 nft -t list ruleset || exit 5
 printf '\001'
-nft -j list ruleset || exit 6
+nft -j list ruleset || exit 5
 `
 
 // loadAsUser does without root what inScratch does with it: in a user namespace, in which nft is root.
@@ -120,7 +123,7 @@ func (r *reader) loadAsUser(ctx context.Context, src Source) (rawListing, error)
 		return rawListing{}, &NoNamespaceError{errors.New("namespaces of users have no rights here")}
 	case exited && exit.ExitCode() == 7:
 		return rawListing{}, fmt.Errorf("read ruleset: %w", ErrNotInstalled)
-	case exited && exit.ExitCode() == 6:
+	case exited && exit.ExitCode() == 5:
 		return rawListing{}, fmt.Errorf("read ruleset: %w", ErrJSON)
 	case exited:
 		refused := &Error{Op: "read", Text: strings.TrimSpace(errs.String())}
@@ -128,7 +131,7 @@ func (r *reader) loadAsUser(ctx context.Context, src Source) (rawListing, error)
 		if refused.File == "" {
 			refused.File = src.Name
 		}
-		return rawListing{}, fmt.Errorf("read ruleset: %w", refused)
+		return rawListing{}, refused
 	}
 	text, doc, _ := bytes.Cut(out.Bytes(), []byte{1})
 	return rawListing{json: doc, text: text}, nil

@@ -15,6 +15,37 @@ import (
 // takes `flow add`, keeps in place, and refuses where the flowtable is not there.
 const markPrefix = "nft_offload_flow_"
 
+// Bounds of a text; ruleset.Decode has the same for JSON.
+const (
+	ruleLen   = 4 << 20 // bytes of one rule
+	deviceLen = 15      // bytes of a device name (IFNAMSIZ-1, if.h)
+)
+
+// insane is what is wrong with a statement before anybody parses it.
+type insane struct {
+	pos  pos
+	what string
+}
+
+func (e *insane) at(files []string) error {
+	return &SourceError{File: files[e.pos.file], Line: e.pos.line, Err: errors.New(e.what)}
+}
+
+// sane refuses rules beyond all bounds, and strings with control characters, which would go into messages.
+func sane(s *scope, stmt []token) *insane {
+	n := 0
+	for _, t := range stmt {
+		n += len(t.text)
+		if t.kind == tokenString && strings.ContainsFunc(t.text, func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' || r == 0x7f }) {
+			return &insane{t.pos, fmt.Sprintf("a control character in the string %q", t.text)}
+		}
+	}
+	if s.kind == scopeChain && n > ruleLen {
+		return &insane{stmt[0].pos, fmt.Sprintf("a rule of %d bytes, more than the %d that one may have", n, ruleLen)}
+	}
+	return nil
+}
+
 // reader walks the tokens of a ruleset once. It takes out what a scratch namespace cannot have: flowtables, and
 // `flags offload` of chains.
 type reader struct {
@@ -65,6 +96,9 @@ func (r *reader) block(s *scope, chain key) error {
 		}
 		n := statementLen(r.toks[r.at:])
 		stmt := r.toks[r.at : r.at+n]
+		if err := sane(s, stmt); err != nil {
+			return err.at(r.files)
+		}
 		if err := r.statement(s, chain, stmt); err != nil {
 			return asSource(err, r.files[stmt[0].pos.file], stmt[0].pos.line)
 		}
@@ -74,11 +108,18 @@ func (r *reader) block(s *scope, chain key) error {
 
 // statement reads one statement and moves on behind it.
 func (r *reader) statement(s *scope, chain key, stmt []token) error {
+	short := until(stmt, "{")
+	head := words(short)
+	if inner, ok := openScope(s, head); ok && len(short) < len(stmt) {
+		return r.nested(inner, head)
+	}
+	if k, verb, ok := flowtableHead(s, head); ok {
+		return r.flowtable(s, k, verb, stmt)
+	}
 	ws := words(stmt)
 	if len(ws) == 0 {
 		return r.copy(stmt)
 	}
-	head := until(ws, "{")
 	switch {
 	case (ws[0].is("define") || ws[0].is("redefine")) && len(ws) >= 3:
 		r.vars[ws[1].text] = ws[3:]
@@ -94,12 +135,6 @@ func (r *reader) statement(s *scope, chain key, stmt []token) error {
 		r.out.puts(leading(stmt))
 		r.at += len(stmt)
 		return nil
-	}
-	if inner, ok := openScope(s, head); ok && len(head) < len(ws) {
-		return r.nested(inner, head)
-	}
-	if k, verb, ok := flowtableHead(s, head); ok {
-		return r.flowtable(s, k, verb, stmt)
 	}
 	if namesDevices(ws) {
 		r.candidates(ws)
@@ -194,6 +229,9 @@ func (r *reader) describe(k key, body []token) error {
 		}
 	}
 	for _, d := range b.table.Devices {
+		if len(d) > deviceLen {
+			return fmt.Errorf("flowtable %s: the device name %q is longer than %d bytes", k.name, d, deviceLen)
+		}
 		f.Devices = appendNew(f.Devices, d)
 	}
 	for _, flag := range b.table.Flags {
@@ -259,8 +297,7 @@ func (r *reader) candidates(ws []token) {
 
 // validDevice reports whether a device can have a name (dev_valid_name, net/core/dev.c), besides lo, which is there.
 func validDevice(s string) bool {
-	const most = 15 // IFNAMSIZ-1
-	if s == "" || len(s) > most || s == "." || s == ".." || s == "lo" {
+	if s == "" || len(s) > deviceLen || s == "." || s == ".." || s == "lo" {
 		return false
 	}
 	for i := range len(s) {

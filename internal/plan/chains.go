@@ -29,10 +29,17 @@ func (b *builder) chain(t *ruleset.Table, c *ruleset.Chain, from []*ruleset.Chai
 	if !mayBeEarly || early(t, c) && len(c.Base.Devices) == 0 {
 		why = b.whyLate(t, c, from)
 		out.Finding = &why
+	} else if devices := b.slowDevices(from); len(devices) > 0 {
+		out.Finding = &Finding{Reason: reason.NoDeviceEarly, Detail: strings.Join(devices, ", ")}
 	}
 	kernelKnows := early(t, c)
-	if kernelKnows {
+	switch {
+	case kernelKnows:
 		out.Kernel = b.kernelChain(t, c)
+	case mayBeEarly:
+		out.Kernel = []Finding{{Reason: reason.ChainNotBase}}
+	case t.Family == ruleset.Netdev && c.Base != nil && c.Base.Hook != "ingress":
+		out.Kernel = []Finding{{Reason: reason.ChainNotIngress, Detail: c.Base.Hook}}
 	}
 	for _, r := range c.Rules {
 		pr := &Rule{Handle: r.Handle, Number: r.Index + 1, Text: text(r), At: merge(b.placed[r])}
@@ -50,6 +57,22 @@ func (b *builder) chain(t *ruleset.Table, c *ruleset.Chain, from []*ruleset.Chai
 		out.PolicyAt = merge(b.policies[c])
 	}
 	return out
+}
+
+// slowDevices are the devices of base chains, when none of them executes rules early.
+func (b *builder) slowDevices(bases []*ruleset.Chain) []string {
+	var names []string
+	for _, base := range bases {
+		for _, d := range base.Base.Devices {
+			a := b.able.of(d)
+			if a.xdp.None() || a.hardware.None() {
+				return nil
+			}
+			names = append(names, d)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // whyLate is why no rule of a chain comes before the kernel has made a packet.

@@ -11,12 +11,36 @@ import (
 // covers says in a few words what the packets of a space have in common.
 func covers(s space.Space) []string {
 	var out []string
-	for _, c := range s.Constraints() {
+	all := s.Constraints()
+	var l3 space.Set
+	for _, c := range all {
+		if c.Field.Name == "meta protocol" {
+			l3 = c.In
+		}
+	}
+	for _, c := range all {
+		if isProtocol(c.Field, l3) {
+			c.Field = space.Field{Name: "meta l4proto", Len: c.Field.Len}
+		}
 		if w := coversField(c); w != "" {
 			out = append(out, w)
 		}
 	}
 	return out
+}
+
+// isProtocol reports whether a field is the protocol of the only network layer there is: `ip protocol`, `ip6 nexthdr`.
+func isProtocol(f space.Field, l3 space.Set) bool {
+	if len(l3) != 1 || l3[0].First != l3[0].Last {
+		return false
+	}
+	switch l3[0].First {
+	case space.Number(etherIPv4):
+		return f == space.Field{Base: space.Network, Off: 72, Len: 8}
+	case space.Number(etherIPv6):
+		return f == space.Field{Base: space.Network, Off: 48, Len: 8}
+	}
+	return false
 }
 
 func coversField(c space.Constraint) string {

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/nft-offload/nft-offload/internal/caps"
@@ -52,7 +53,24 @@ func (as *abilities) look(name string) ability {
 	default:
 		a.hardware = as.deviceHardware(a)
 	}
+	if f := foreign(d); !f.None() {
+		a.xdp, a.hardware = first(a.xdp, f), first(a.hardware, f)
+	}
 	return a
+}
+
+// foreign is a program or filter of somebody else that packets come to before they come to any rule, and would not come
+// to if rules were executed before.
+func foreign(d caps.Device) Finding {
+	if len(d.XDPPrograms) > 0 {
+		return Finding{Reason: reason.DeviceForeignXDP, Detail: d.XDPPrograms[0].Name}
+	}
+	for _, f := range d.Filters {
+		if !f.Egress {
+			return Finding{Reason: reason.DeviceForeignFilter, Detail: f.Text}
+		}
+	}
+	return Finding{}
 }
 
 // deviceXDP is why rules are not executed at XDP on a device.
@@ -67,10 +85,8 @@ func (as *abilities) deviceXDP(a ability) Finding {
 		return Finding{Reason: reason.NoBTF}
 	case len(d.Lower) > 0:
 		return Finding{Reason: reason.DeviceIsUpper, Detail: d.Name}
-	case d.Kind != "":
-		return Finding{Reason: reason.NoNativeXDP, Detail: d.Kind + " devices have tc instead"}
-	case len(d.XDPPrograms) > 0:
-		return Finding{Reason: reason.DeviceForeignXDP, Detail: d.XDPPrograms[0].Name}
+	case d.Kind != "" || d.Driver == "veth" || d.Driver == "tun":
+		return Finding{Reason: reason.NoNativeXDP, Detail: cmp.Or(d.Kind, d.Driver) + ", where nft-offload uses tc: XDP would cost TCP its segmentation offload"}
 	case x.Has(caps.XDPBasic) != caps.Yes:
 		return Finding{Reason: reason.NoNativeXDP, Detail: driver(a)}
 	}
@@ -96,7 +112,7 @@ func (as *abilities) deviceHardware(a ability) Finding {
 		return Finding{Reason: reason.NoFlower, Detail: p.WhyChain}
 	case a.has(caps.NeedsClassid):
 		return Finding{Reason: reason.NeedsHwTc, Detail: p.Name}
-	case a.has(caps.ChainVCAP), a.has(caps.ChainZeroRefused):
+	case a.has(caps.ChainZeroRefused):
 		return Finding{Reason: reason.ChainIDNotSupported, Detail: p.Name}
 	case a.has(caps.NeedsFlow), p.Actions == 0:
 		return Finding{Reason: reason.ActionNotSupported, Detail: p.Name + ": " + p.WhyChain}

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/nft-offload/nft-offload/internal/plan/space"
 	"github.com/nft-offload/nft-offload/internal/reason"
@@ -183,7 +184,8 @@ func (l look) elements(elems []ruleset.Expr) Finding {
 }
 
 // flagsOfGRO names the TCP flag on which a match depends and in which segments may differ that GRO joins: FIN, PSH and
-// CWR (net/ipv4/tcp_offload.c tcp_gro_receive). Segments with SYN or RST are not joined.
+// CWR (net/ipv4/tcp_offload.c tcp_gro_receive). It does not join segments with SYN or RST, so a comparison with one of
+// these comes out the same for each segment.
 func flagsOfGRO(m ruleset.Match) string {
 	of, asked := m.Left, m.Right
 	b, masked := m.Left.(ruleset.Binary)
@@ -193,20 +195,27 @@ func flagsOfGRO(m ruleset.Match) string {
 	if p, ok := of.(ruleset.Payload); !ok || p.Proto != "tcp" || p.Field != "flags" {
 		return ""
 	}
-	alone := false
+	anyOf := m.Op == "in" || m.Op == "!"
+	if !anyOf && alone(m.Right) {
+		return ""
+	}
+	if !anyOf && !masked {
+		return "compared whole"
+	}
 	for _, f := range words(asked) {
-		switch f {
-		case "syn", "rst":
-			alone = true
-		case "ack", "urg", "ecn":
-		default:
+		if !slices.Contains([]string{"syn", "rst", "ack", "urg", "ecn"}, f) {
 			return f
 		}
 	}
-	if _, several := asked.(ruleset.SetLit); !masked && m.Op != "in" && m.Op != "!" && (!alone || several) {
-		return "compared whole"
-	}
 	return ""
+}
+
+// alone reports whether each value that a match compares with has SYN or RST.
+func alone(e ruleset.Expr) bool {
+	if lit, ok := e.(ruleset.SetLit); ok {
+		return !slices.ContainsFunc(lit, func(one ruleset.Expr) bool { return !alone(one) })
+	}
+	return slices.ContainsFunc(words(e), func(f string) bool { return f == "syn" || f == "rst" })
 }
 
 // words are the constants that are or-ed in an expression, as nft writes them.

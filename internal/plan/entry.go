@@ -14,6 +14,8 @@ type entry struct {
 	rule  *ruleset.Rule // nil: the policy of the chain
 	base  *ruleset.Chain
 	order int
+	// flowtable is set in place of a chain for packets that the kernel's flowtable sends on.
+	flowtable *ruleset.Flowtable
 
 	effect effect
 	// space is the packets that notice whether the entry was executed, end those that get its verdict.
@@ -44,11 +46,32 @@ func (e *entry) tier() Tier {
 
 // ref names the rule.
 func (e *entry) ref() *Ref {
+	if f := e.flowtable; f != nil {
+		return &Ref{Family: f.Family, Table: f.Table, Flowtable: f.Name}
+	}
 	r := &Ref{Family: e.chain.Family, Table: e.chain.Table, Chain: e.chain.Name}
 	if e.rule != nil {
 		r.Handle, r.Number = e.rule.Handle, e.rule.Index+1
 	}
 	return r
+}
+
+// readsTag reports whether the entry depends on a VLAN tag, which is where an untagged frame has its type.
+func (e *entry) readsTag() bool {
+	for _, step := range e.steps {
+		for _, m := range step {
+			if p, ok := m.Left.(ruleset.Payload); ok && (p.Proto == "vlan" || p.Proto == "ether" && p.Field == "type") {
+				return true
+			}
+			if p, ok := m.Left.(ruleset.RawPayload); ok && p.Base == "ll" {
+				return true
+			}
+			if _, ok := m.Left.(ruleset.Concat); ok {
+				return true // perhaps
+			}
+		}
+	}
+	return false
 }
 
 // jumpDepth is how many jumps the kernel follows (NFT_JUMP_STACK_SIZE, include/net/netfilter/nf_tables.h).
@@ -87,6 +110,14 @@ func (f *flattener) baseChain(t *ruleset.Table, c *ruleset.Chain, device space.S
 	if c.Base.Policy == string(ruleset.Drop) {
 		f.append(&entry{chain: c, effect: effect{ending: drops}, space: w.scan.Space, end: w.scan.Space}, w)
 	}
+}
+
+// sentOn appends an entry for a flowtable: packets of its flows come to none of the chains behind it.
+func (f *flattener) sentOn(ft *ruleset.Flowtable) {
+	s := space.Where(space.L4Proto(), protocolsOfFlows()).Loose()
+	f.append(&entry{
+		flowtable: ft, space: s, end: s, effect: effect{ending: forwards, pinned: Finding{Reason: reason.SideEffect, Detail: "flowtable"}},
+	}, way{})
 }
 
 func (f *flattener) append(e *entry, w way) *entry {

@@ -36,8 +36,9 @@ func protocols(s space.Space) ([]protocol, Finding) {
 	l4, hasL4 := s.Values(space.L4Proto())
 	v, single := l4.Single()
 	p.l4 = v.Lo
-	transport := false
+	transport, network := false, false
 	for _, c := range s.Constraints() {
+		network = network || c.Field.Base == space.Network
 		p.tag = p.tag || c.Field.Base == space.Link && c.Field.Off >= vlanAt
 		transport = transport || c.Field.Base == space.Transport
 	}
@@ -46,17 +47,22 @@ func protocols(s space.Space) ([]protocol, Finding) {
 	}
 	l3, ok := s.Values(space.L3Proto())
 	switch {
-	case !ok && transport && p.l4 == protoICMP:
-		l3 = space.One(space.Number(etherIPv4))
-	case !ok && transport && p.l4 == protoICMPv6:
-		l3 = space.One(space.Number(etherIPv6))
-	case !ok && (transport || hasL4):
+	case ok:
+	case network:
+		return nil, Finding{Reason: reason.MissingL3Dep}
+	case transport || hasL4:
 		l3 = space.One(space.Number(etherIPv4)).Join(space.One(space.Number(etherIPv6)))
-	case !ok && p.tag:
+	case p.tag:
 		p.word = "802.1Q"
 		return []protocol{p}, Finding{}
-	case !ok:
+	default:
 		return linkProtocol(s, p)
+	}
+	if transport && p.l4 == protoICMP {
+		l3 = l3.Meet(space.One(space.Number(etherIPv4)))
+	}
+	if transport && p.l4 == protoICMPv6 {
+		l3 = l3.Meet(space.One(space.Number(etherIPv6)))
 	}
 	var out []protocol
 	for _, iv := range l3 {

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/nft-offload/nft-offload/internal/caps"
 	"github.com/nft-offload/nft-offload/internal/plan/space"
@@ -92,8 +93,8 @@ func (b *builder) flowFindings(out *Flowtable, f *ruleset.Flowtable) []Finding {
 			fs = append(fs, Finding{Reason: reason.FlowtableDeviceMissing, Detail: d.Name})
 		}
 	}
-	for _, m := range out.Missing {
-		fs = append(fs, Finding{Reason: reason.LowestDeviceMissing, Detail: m})
+	if len(out.Missing) > 0 {
+		fs = append(fs, Finding{Reason: reason.LowestDeviceMissing, Detail: strings.Join(out.Missing, ", ")})
 	}
 	return fs
 }
@@ -101,7 +102,7 @@ func (b *builder) flowFindings(out *Flowtable, f *ruleset.Flowtable) []Finding {
 func (b *builder) flowDevices(out *Flowtable, f *ruleset.Flowtable) {
 	for _, name := range f.Devices {
 		a := b.able.of(name)
-		d := FlowDevice{Name: name, XDP: flowXDP(a), Offload: b.flowOffload(a)}
+		d := FlowDevice{Name: name, XDP: flowXDP(a), Offload: b.flowOffload(name, a)}
 		lowest := b.lowest(name)
 		switch {
 		case !a.known:
@@ -137,8 +138,7 @@ func flowXDP(a ability) Finding {
 }
 
 // flowOffload is why the driver of a device takes no flowtables.
-func (b *builder) flowOffload(a ability) Finding {
-	name := a.device.Name
+func (b *builder) flowOffload(name string, a ability) Finding {
 	if a.known && a.has(caps.ToConduit) && a.device.Switch.Conduit != "" {
 		a = b.able.of(a.device.Switch.Conduit)
 		name += " asks its conduit " + a.device.Name

@@ -36,7 +36,7 @@ func (b *builder) kernelChain(t *ruleset.Table, c *ruleset.Chain) []Finding {
 
 // kernelRule is why the kernel would refuse a rule.
 func (b *builder) kernelRule(r *ruleset.Rule) Finding {
-	acts := false
+	actions := 0
 	var before []ruleset.Field
 	var previous *ruleset.Field
 	for _, s := range r.Stmts {
@@ -47,7 +47,9 @@ func (b *builder) kernelRule(r *ruleset.Rule) Finding {
 			if !f.None() {
 				return f
 			}
-			acts = acts || does
+			if does {
+				actions++
+			}
 			continue
 		}
 		if f := kernelMatch(m); !f.None() {
@@ -70,11 +72,35 @@ func (b *builder) kernelRule(r *ruleset.Rule) Finding {
 		}
 		before, previous = append(before, field), &field
 	}
-	if !acts {
+	switch {
+	case actions == 0:
 		return Finding{Reason: reason.NoTerminalAction}
+	case actions > mostActions:
+		return Finding{Reason: reason.TooManyActions, Detail: fmt.Sprint(actions)}
+	}
+	return b.kernelCounter(r)
+}
+
+// kernelCounter is a device whose driver takes the rule and gives it no counter.
+func (b *builder) kernelCounter(r *ruleset.Rule) Finding {
+	counts := slices.ContainsFunc(r.Stmts, func(s ruleset.Stmt) bool {
+		_, ok := s.(ruleset.Counter)
+		return ok
+	})
+	t := b.rs.Table(r.Family, r.Table)
+	if !counts || t == nil || t.Chain(r.Chain) == nil {
+		return Finding{}
+	}
+	for _, d := range t.Chain(r.Chain).Base.Devices {
+		if b.able.of(d).has(caps.NoNFTCounter) {
+			return Finding{Reason: reason.NoHardwareCounter, Detail: d}
+		}
 	}
 	return Finding{}
 }
+
+// mostActions is the number of actions for which the kernel has room (NF_FLOW_RULE_ACTION_MAX, nf_tables_offload.h).
+const mostActions = 16
 
 // merges reports whether nft loads two fields at once (src/payload.c payload_can_merge).
 func merges(a, b ruleset.Field) bool {

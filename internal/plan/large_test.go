@@ -36,7 +36,8 @@ func large(rules int) *ruleset.Ruleset {
 		case 2:
 			r.Stmts = []ruleset.Stmt{
 				eq("ip", "daddr", ruleset.Str(address(150, i))),
-				eq("tcp", "dport", ruleset.Range{From: ruleset.Num(i % 1000), To: ruleset.Num(i%1000 + 100)}), ruleset.Counter{},
+				eq("tcp", "dport", ruleset.Range{From: ruleset.Num(i % 1000), To: ruleset.Num(i%1000 + 100)}),
+				ruleset.Counter{},
 			}
 		case 3:
 			r.Stmts = []ruleset.Stmt{eq("ip", "saddr", ruleset.SetRef("s")), eq("udp", "dport", ruleset.Num(i%60000))}

@@ -43,10 +43,18 @@ type builder struct {
 	policies map[*ruleset.Chain][]Placement
 }
 
-// hooked is a base chain and its table.
+// hooked is a base chain and its table, or a flowtable that flows are added to.
 type hooked struct {
-	table *ruleset.Table
-	chain *ruleset.Chain
+	table     *ruleset.Table
+	chain     *ruleset.Chain
+	flowtable *ruleset.Flowtable
+}
+
+func (h hooked) priority() int {
+	if h.flowtable != nil {
+		return h.flowtable.Priority
+	}
+	return h.chain.Base.Priority
 }
 
 // early reports whether the rules of a chain can come before the kernel has made a packet of the frame.
@@ -62,9 +70,17 @@ type group struct {
 
 // groups finds the devices of ingress chains, and puts those together that cannot be told apart.
 func (b *builder) groups() []*group {
-	chains := map[string][]hooked{}
+	chains, flowtables := map[string][]hooked{}, map[string][]hooked{}
 	var names []string
 	for _, t := range b.rs.Tables {
+		// Of one priority the flowtable counts as the first: which one it is depends on the order of loading.
+		for _, f := range t.Flowtables {
+			for _, d := range f.Devices {
+				if slices.Contains(b.handover, "@"+f.Name) && !t.Dormant() {
+					flowtables[d] = append(flowtables[d], hooked{table: t, flowtable: f})
+				}
+			}
+		}
 		for _, c := range t.Chains {
 			if !early(t, c) {
 				continue
@@ -73,7 +89,7 @@ func (b *builder) groups() []*group {
 				if _, ok := chains[d]; !ok {
 					names = append(names, d)
 				}
-				chains[d] = append(chains[d], hooked{t, c})
+				chains[d] = append(chains[d], hooked{table: t, chain: c})
 			}
 		}
 	}
@@ -81,8 +97,8 @@ func (b *builder) groups() []*group {
 	var out []*group
 	byKey := map[string]*group{}
 	for _, d := range names {
-		cs := chains[d]
-		slices.SortStableFunc(cs, func(a, c hooked) int { return cmp.Compare(a.chain.Base.Priority, c.chain.Base.Priority) })
+		cs := slices.Concat(flowtables[d], chains[d])
+		slices.SortStableFunc(cs, func(a, c hooked) int { return cmp.Compare(a.priority(), c.priority()) })
 		key := b.key(d, cs)
 		g := byKey[key]
 		if g == nil {
@@ -101,8 +117,8 @@ func (b *builder) key(device string, cs []hooked) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "%s|%v|%v|%s|%s|%s|%s", a.profile.Name, a.xdp, a.hardware, a.device.Driver, a.device.Switch.ID, a.device.Type, a.device.HWTCOffload)
 	for _, c := range cs {
-		fmt.Fprintf(&s, "|%p", c.chain)
-		if b.asksForDevice(c) {
+		fmt.Fprintf(&s, "|%p %p", c.chain, c.flowtable)
+		if c.chain != nil && b.asksForDevice(c) {
 			s.WriteString("|" + device)
 		}
 	}
@@ -146,6 +162,10 @@ func (b *builder) group(g *group) {
 	f := newFlattener(b.reader)
 	starts := map[*ruleset.Chain]space.Scan{}
 	for _, h := range g.chains {
+		if h.flowtable != nil {
+			f.sentOn(h.flowtable)
+			continue
+		}
 		starts[h.chain] = b.reader.Start(h.table).With(device)
 		f.baseChain(h.table, h.chain, device)
 	}
@@ -172,6 +192,8 @@ func (b *builder) atXDP(e *entry, on ability, j *judge) Finding {
 		return on.xdp
 	case !e.match.None():
 		return e.match
+	case on.device.RxVLAN == caps.OnFixed && e.readsTag():
+		return Finding{Reason: reason.MatchNotEarly, Detail: on.device.Name + " takes VLAN tags off, and cannot be told not to"}
 	case !e.effect.pinned.None():
 		return e.effect.pinned
 	case e.effect.ending == forwards:
@@ -259,6 +281,9 @@ func (b *builder) place(g *group, entries []*entry) {
 	var order []*ruleset.Rule
 	filters := map[*ruleset.Rule]int{}
 	for _, e := range entries {
+		if e.flowtable != nil {
+			continue
+		}
 		if e.rule == nil {
 			b.policies[e.chain] = append(b.policies[e.chain], placement(g, e, len(e.filters)))
 			continue
@@ -278,6 +303,9 @@ func (b *builder) place(g *group, entries []*entry) {
 
 func placement(g *group, e *entry, filters int) Placement {
 	p := Placement{Devices: g.devices, Tier: e.tier()}
+	if p.Tier > Software && e.effect.ending == accepts {
+		p.Note = &Finding{Reason: reason.AcceptNotFinal}
+	}
 	switch p.Tier {
 	case Hardware:
 		p.Filters = filters

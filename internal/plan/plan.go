@@ -35,9 +35,11 @@ type Plan struct {
 type Ref struct {
 	Family ruleset.Family `json:"family"`
 	Table  string         `json:"table"`
-	Chain  string         `json:"chain"`
+	Chain  string         `json:"chain,omitempty"`
 	Handle int            `json:"handle,omitempty"`
 	Number int            `json:"number,omitempty"` // of the rule in its chain, from 1; 0: the policy
+	// Flowtable is the one that is meant where it is no rule.
+	Flowtable string `json:"flowtable,omitempty"`
 }
 
 // Finding is a reason and what is special about it here.
@@ -89,6 +91,8 @@ type Placement struct {
 	Finding Finding `json:"finding"`
 	// Hardware is why not in hardware, of a rule at XDP. Where neither works, Finding is why not at XDP.
 	Hardware *Finding `json:"hardware,omitempty"`
+	// Note is what is special about the tier here.
+	Note *Finding `json:"note,omitempty"`
 	// Filters is the number of hardware rules.
 	Filters int `json:"filters,omitempty"`
 }

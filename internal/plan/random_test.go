@@ -38,7 +38,8 @@ func (r random) key() key {
 		}
 		value := func() ruleset.Expr { return ruleset.Str(one()) }
 		return key{
-			ruleset.Payload{Proto: proto, Field: field}, value,
+			ruleset.Payload{Proto: proto, Field: field},
+			value,
 			func() ruleset.Expr { return ruleset.Prefix{Addr: ruleset.Str(networkOf(one(), bits)), Len: bits} }, false,
 		}
 	}
@@ -220,8 +221,17 @@ func (r random) verdictMap(target string) ruleset.Stmt {
 	return ruleset.VMap{Key: ruleset.Payload{Proto: pick(r, "tcp", "udp"), Field: "dport"}, Data: lit}
 }
 
-// packet is a random frame; odd says that hardware may not find its transport header.
-func (r random) packet() (frame []byte, odd bool) {
+// What hardware may not see of a packet.
+const (
+	seesAll       = iota
+	noTransport   // behind IPv6 extension headers, in fragments
+	noProtocol    // nor which transport protocol it is
+	nothingTagged // nothing behind a VLAN tag, for filters that do not ask for tags
+)
+
+// packet is a random frame, and how much hardware may see of it.
+func (r random) packet() (frame []byte, sees []int) {
+	sees = []int{seesAll}
 	src, dst := r.addr4(), r.addr4()
 	six := r.IntN(3) == 0
 	if six {
@@ -237,15 +247,16 @@ func (r random) packet() (frame []byte, odd bool) {
 	s.Flags = pick(r, packet.SYN, packet.ACK, packet.SYN|packet.ACK, packet.RST|packet.ACK, packet.ACK|packet.PSH)
 	if r.IntN(4) == 0 {
 		s.Tags = []packet.Tag{{TPID: packet.EtherTypeVLAN, TCI: pick[uint16](r, 10, 20)}}
+		sees = append(sees, nothingTagged)
 	}
 	switch {
 	case r.IntN(6) != 0:
 	case six:
 		s.Extensions = []packet.Extension{{Proto: 60, Body: make([]byte, 6)}}
-		odd = true
+		sees = append(sees, noTransport, noProtocol)
 	default:
 		s.DF, s.MF, s.FragOffset = false, true, pick[uint16](r, 0, 0, 3)
-		odd = true
+		sees = append(sees, noTransport, noProtocol)
 	}
-	return s.Build(), odd
+	return s.Build(), sees
 }

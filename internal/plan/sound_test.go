@@ -32,12 +32,12 @@ func TestEarlyExecutionGivesTheVerdictOfTheWholeRuleset(t *testing.T) {
 		stages := newStages(pl.shares[0].entries, rs)
 		full := eval.New(rs, map[string]uint32{"eth0": 2, "eth1": 3})
 		for range packets {
-			frame, odd := r.packet()
+			frame, sees := r.packet()
 			want := full.Run(ingress(frame))
 			if want.Outcome == eval.Unknown {
 				t.Fatalf("seed %d ruleset %d: eval does not know: %v", *seed, i, want.Missing)
 			}
-			for _, blind := range blindness(odd) {
+			for _, blind := range sees {
 				early++
 				got, ok := stages.run(frame, blind)
 				if !ok {
@@ -55,14 +55,6 @@ func TestEarlyExecutionGivesTheVerdictOfTheWholeRuleset(t *testing.T) {
 	if finals < early/20 {
 		t.Errorf("only %d of %d packets were decided early: the test proves little", finals, early)
 	}
-}
-
-// blindness is what hardware may not see of a packet: nothing, transport headers, or the transport protocol, too.
-func blindness(odd bool) []int {
-	if odd {
-		return []int{0, 1, 2}
-	}
-	return []int{0}
 }
 
 // stages executes the entries of a share as hardware and the program at XDP would.
@@ -100,8 +92,11 @@ func onlyMatches(rs *ruleset.Ruleset, step []ruleset.Match) *ruleset.Ruleset {
 
 // matches reports whether a packet is one of an entry's, for hardware of a blindness.
 func (s stages) matches(i int, frame []byte, blind int) bool {
+	if blind == nothingTagged && !s.entries[i].asksForTag() && slices.ContainsFunc(s.entries[i].steps, readsPacket) {
+		return false
+	}
 	for j, ev := range s.match[i] {
-		if blind > 0 && slices.ContainsFunc(s.entries[i].steps[j], func(m ruleset.Match) bool { return reads(m, blind) }) {
+		if blind != seesAll && blind != nothingTagged && slices.ContainsFunc(s.entries[i].steps[j], func(m ruleset.Match) bool { return reads(m, blind) }) {
 			return false
 		}
 		if ev.Run(ingress(frame)).Outcome != eval.Dropped {
@@ -109,6 +104,24 @@ func (s stages) matches(i int, frame []byte, blind int) bool {
 		}
 	}
 	return true
+}
+
+// asksForTag reports whether the entry matches on a VLAN tag.
+func (e *entry) asksForTag() bool {
+	return slices.ContainsFunc(e.steps, func(step []ruleset.Match) bool {
+		return slices.ContainsFunc(step, func(m ruleset.Match) bool {
+			p, ok := m.Left.(ruleset.Payload)
+			return ok && p.Proto == "vlan"
+		})
+	})
+}
+
+// readsPacket reports whether some match reads more than the link header.
+func readsPacket(step []ruleset.Match) bool {
+	return slices.ContainsFunc(step, func(m ruleset.Match) bool {
+		p, ok := m.Left.(ruleset.Payload)
+		return !ok || p.Proto != "ether"
+	})
 }
 
 // decision is what early execution did with a packet.
@@ -165,9 +178,9 @@ func reads(m ruleset.Match, blind int) bool {
 	of := func(e ruleset.Expr) bool {
 		switch e := e.(type) {
 		case ruleset.Payload:
-			return slices.Contains([]string{"tcp", "udp", "th"}, e.Proto) || blind > 1 && e.Field == "nexthdr"
+			return slices.Contains([]string{"tcp", "udp", "th"}, e.Proto) || blind == noProtocol && e.Field == "nexthdr"
 		case ruleset.Meta:
-			return blind > 1 && e.Key == "l4proto"
+			return blind == noProtocol && e.Key == "l4proto"
 		}
 		return false
 	}

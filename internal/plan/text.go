@@ -14,7 +14,10 @@ const columns = 80
 
 // Text renders the plan for people.
 func (p *Plan) Text() string {
-	w := &writer{}
+	w := &writer{devices: map[string]*Device{}}
+	for _, d := range p.Devices {
+		w.devices[d.Name] = d
+	}
 	if p.Kernel != "" {
 		w.line("kernel " + p.Kernel)
 	}
@@ -40,7 +43,11 @@ func (p *Plan) Summary() string {
 			n[r.Tier()]++
 		}
 	}
-	return fmt.Sprintf("%d rules: %d hardware, %d xdp, %d software", n[Hardware]+n[XDP]+n[Software], n[Hardware], n[XDP], n[Software])
+	all, noun := n[Hardware]+n[XDP]+n[Software], "rules"
+	if all == 1 {
+		noun = "rule"
+	}
+	return fmt.Sprintf("%d %s: %d hardware, %d xdp, %d software", all, noun, n[Hardware], n[XDP], n[Software])
 }
 
 // Tier is the slowest that the rule is at on any device.
@@ -54,6 +61,9 @@ func (r *Rule) Tier() Tier {
 
 // String names the rule as nft(8) does: "netdev filter ingress handle 12".
 func (r Ref) String() string {
+	if r.Flowtable != "" {
+		return fmt.Sprintf("%s %s flowtable %s", r.Family, r.Table, r.Flowtable)
+	}
 	return fmt.Sprintf("%s %s %s %s", r.Family, r.Table, r.Chain, r.place())
 }
 
@@ -94,7 +104,10 @@ func (f Finding) short() string {
 }
 
 // writer collects lines of text.
-type writer struct{ b strings.Builder }
+type writer struct {
+	b       strings.Builder
+	devices map[string]*Device // whose reasons were said
+}
 
 func (w *writer) line(s string) { w.b.WriteString(strings.TrimRight(s, " ") + "\n") }
 
@@ -142,12 +155,12 @@ func (w *writer) chain(c *Chain) {
 		head += ", devices " + strings.Join(c.Devices, " ")
 	}
 	w.wrap("", head)
+	for _, f := range c.Kernel {
+		w.wrap("  ", "`flags offload` would refuse the chain: "+f.short())
+	}
 	if c.Finding != nil {
 		w.wrap("  software  ", fmt.Sprintf("%s: %s", allRules(len(c.Rules)), c.Finding.Sentence()))
 		return
-	}
-	for _, f := range c.Kernel {
-		w.wrap("  ", "`flags offload` would refuse the chain: "+f.short())
 	}
 	for _, r := range c.Rules {
 		w.rule(r)
@@ -159,7 +172,11 @@ func (w *writer) chain(c *Chain) {
 
 func (w *writer) rule(r *Rule) {
 	w.placements(fmt.Sprintf("%s: %s", Ref{Handle: r.Handle, Number: r.Number}.place(), r.Text), r.At)
-	if r.Kernel != nil {
+	switch {
+	case r.Kernel == nil:
+	case r.Kernel.Reason == reason.NoHardwareCounter:
+		w.wrap(detail, "`flags offload` would not count: "+r.Kernel.short())
+	default:
 		w.wrap(detail, "`flags offload` would refuse: "+r.Kernel.short())
 	}
 }
@@ -178,33 +195,77 @@ func (w *writer) placements(what string, at []Placement) {
 		word = "differs"
 	}
 	w.wrap(fmt.Sprintf("  %-9s ", word), what)
-	for _, p := range at {
-		w.wrap(detail, fmt.Sprintf("%s on %s", p.Tier, strings.Join(p.Devices, " ")))
-		w.placement(detail+"  ", p)
+	for _, d := range w.differences(at) {
+		w.wrap(detail, fmt.Sprintf("%s on %s", d.tier, strings.Join(d.devices, " ")))
+		w.b.WriteString(d.text)
 	}
 }
 
+// difference is what is said of some devices.
+type difference struct {
+	tier    Tier
+	text    string
+	devices []string
+}
+
+// differences joins the devices of which the same is said, at the place of the first.
+func (w *writer) differences(at []Placement) []difference {
+	var out []difference
+	for _, p := range at {
+		one := &writer{devices: w.devices}
+		one.placement(detail+"  ", p)
+		text := one.b.String()
+		i := slices.IndexFunc(out, func(d difference) bool { return d.tier == p.Tier && d.text == text })
+		if i < 0 {
+			out = append(out, difference{p.Tier, text, slices.Clone(p.Devices)})
+			continue
+		}
+		out[i].devices = append(out[i].devices, p.Devices...)
+	}
+	return out
+}
+
 func (w *writer) placement(indent string, p Placement) {
+	if p.Note != nil {
+		w.wrap(indent, "leaves the packet to the kernel "+p.Note.short())
+	}
 	switch p.Tier {
 	case Hardware:
 		if p.Filters > 1 {
 			w.wrap(indent, fmt.Sprintf("%d filters", p.Filters))
 		}
 	case XDP:
-		if p.Finding.Reason != reason.NoFlower && p.Finding.Reason != reason.NoNdoSetupTC {
+		if !w.said(p, p.Finding) {
 			w.wrap(indent, "not hardware: "+p.Finding.Sentence())
 		}
 	case Software:
-		w.wrap(indent, p.Finding.Sentence())
-		if p.Hardware != nil && !ofDevice(p.Hardware.Reason) {
-			w.wrap(indent, "not hardware: "+p.Hardware.Sentence())
-		}
+		w.software(indent, p)
 	}
 }
 
-// ofDevice reports whether a reason holds for all rules of a device, and was said there.
-func ofDevice(r reason.Reason) bool {
-	return r.Scope() == reason.Device || r.Scope() == reason.Machine || r == reason.NoFlower
+func (w *writer) software(indent string, p Placement) {
+	xdp, hardware := w.said(p, p.Finding), p.Hardware == nil || w.said(p, *p.Hardware)
+	if xdp && hardware {
+		w.wrap(indent, "for what was said of the device")
+		return
+	}
+	if !xdp {
+		w.wrap(indent, p.Finding.Sentence())
+	}
+	if !hardware {
+		w.wrap(indent, "not hardware: "+p.Hardware.Sentence())
+	}
+}
+
+// said reports whether a finding is one of the devices as such, which the text begins with.
+func (w *writer) said(p Placement, f Finding) bool {
+	if len(p.Devices) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(p.Devices, func(name string) bool {
+		d := w.devices[name]
+		return d == nil || !sameFinding(f, d.XDP) && !sameFinding(f, d.Hardware)
+	})
 }
 
 func (w *writer) flowtable(f *Flowtable) {

@@ -8,9 +8,6 @@ const (
 	ChainPriorityRange
 	ChainNoDevice
 	ChainPolicyDrop
-	ChainFlagsFixed
-	ChainDeviceAdded
-	ChainDeviceDeleted
 	ChainDeviceRefused
 	ChainNotHooked
 	TableDormant
@@ -50,21 +47,6 @@ func chainInfo(r Reason) Info {
 		return Info{
 			"chain-policy-drop", "the kernel does not offload a chain with policy drop",
 			"`policy accept;` and a last rule `drop`", offload + "nft_flow_offload_chain", "",
-		}
-	case ChainFlagsFixed:
-		return Info{
-			"chain-flags-fixed", "the kernel does not change the flags of a chain that exists",
-			"delete the chain and add it anew in one transaction (`nft-offload load FILE`)", "net/netfilter/nf_tables_api.c nf_tables_updchain", "",
-		}
-	case ChainDeviceAdded:
-		return Info{
-			"chain-device-added", "a device added to a chain that exists gets its rules in software only",
-			"delete the chain and add it anew with all devices", offload + "nft_flow_rule_offload_commit", "to 7.1.5",
-		}
-	case ChainDeviceDeleted:
-		return Info{
-			"chain-device-deleted", "the kernel takes no single device out of an offloaded chain",
-			"delete the chain and add it anew without the device", "net/netfilter/nf_tables_api.c nf_tables_delchain", "",
 		}
 	case ChainDeviceRefused:
 		return Info{

@@ -12,7 +12,6 @@ const (
 	EswitchLegacy
 	NoNativeXDP
 	EgressLacksXDPXmit
-	XDPGenericOnly
 	QueuesFewerThanCPUs
 	RingSmall
 	DeviceForeignXDP
@@ -62,8 +61,6 @@ func deviceXDPInfo(r Reason) Info {
 		return Info{"no-native-xdp", "the driver has no native XDP with redirect", "nothing: tc carries the flows", "include/uapi/linux/netdev.h NETDEV_XDP_ACT_REDIRECT", ""}
 	case EgressLacksXDPXmit:
 		return Info{"egress-lacks-ndo-xdp-xmit", "the device takes no frames that XDP sends to it", "some drivers do once a program is attached to the device", "include/uapi/linux/netdev.h NETDEV_XDP_ACT_NDO_XMIT", ""}
-	case XDPGenericOnly:
-		return Info{"xdp-generic-only", "XDP on this device would be the kernel's generic one, which is slower than tc", "nothing: tc carries the flows", "net/core/dev.c generic_xdp_install", ""}
 	case QueuesFewerThanCPUs:
 		return Info{"queues-fewer-than-cpus", "fewer receive queues than CPUs: some CPUs forward nothing", "`ethtool -L DEV combined N`, or RPS", "Documentation/networking/scaling.rst", ""}
 	case RingSmall:

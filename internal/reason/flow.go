@@ -1,6 +1,7 @@
 package reason
 
-// Why a flow that meets `flow add` is not carried by the kernel's flowtable, or not by hardware, or not by XDP.
+// Why a flow that meets `flow add` is not carried by the kernel's flowtable, or not by hardware. The reasons of
+// nft-offload's own table, which has no use for bpf_xdp_flow_lookup, are those of package datapath.
 const (
 	FlowNoRule Reason = firstFlow + iota
 	FlowNotForwarded
@@ -35,14 +36,9 @@ const (
 	FlowGRENotInHardware
 	FlowTagNotInHardware
 	FlowNotOfFTDriver
-	// XDP.
-	FlowNoKfunc
-	FlowEncapNotAtXDP
-	FlowNotNeighbourXmit
-	FlowEgressNotAtXDP
 )
 
-const firstPacket = FlowEgressNotAtXDP + 1
+const firstPacket = FlowNotOfFTDriver + 1
 
 func flowInfo(r Reason) Info {
 	switch {
@@ -201,14 +197,6 @@ func flowHardwareInfo(r Reason) Info {
 			"flow-device-without-ft", "one of the flow's devices has a driver that takes no flowtables",
 			"see its profile (`nft-offload doctor`)", hw + "nf_flow_table_offload_cmd", "",
 		}
-	case FlowNoKfunc:
-		return Info{"flow-no-kfunc", "this kernel has no bpf_xdp_flow_lookup: an XDP program cannot ask the kernel's flowtable", "nothing: nft-offload keeps a table of its own", "net/netfilter/nf_flow_table_bpf.c", "before 6.11"}
-	case FlowEncapNotAtXDP:
-		return Info{"flow-encap-not-at-xdp", "bpf_xdp_flow_lookup finds no flow with VLAN, PPPoE or tunnel", "nothing: nft-offload keeps a table of its own", "net/netfilter/nf_flow_table_bpf.c bpf_xdp_flow_tuple_lookup", "6.11 and later"}
-	case FlowNotNeighbourXmit:
-		return Info{"flow-not-neighbor-xmit", "the kernel sends this flow's packets not by route and neighbor but by bridge, PPPoE or IPsec, which a program that asks the routing table would miss", "nothing: nft-offload replays what the kernel did", "include/net/netfilter/nf_flow_table.h enum flow_offload_xmit_type", ""}
-	case FlowEgressNotAtXDP:
-		return Info{"flow-egress-not-at-xdp", "the device that the flow leaves by takes no frames from XDP", "nothing: tc carries it; see the device's reason", "include/uapi/linux/netdev.h NETDEV_XDP_ACT_NDO_XMIT", ""}
 	default:
 		return Info{}
 	}

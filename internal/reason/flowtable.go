@@ -5,18 +5,15 @@ const (
 	FlowtableFamily Reason = firstFlowtable + iota
 	FlowtableHookNotIngress
 	FlowtableUnknownFlag
-	FlowtableFixed
 	FlowtableNoDevice
 	FlowtableOneDevice
 	FlowtableDeviceTwice
 	FlowtableTooManyDevices
 	FlowtableDeviceMissing
 	FlowtableWildcard
-	FlowtableInUse
 	FlowtableUnused
 	FlowtableWithoutOffloadFlag
 	DeviceRefusedTCSetupFT
-	DeviceInOffloadFlowtable
 	LowestDeviceMissing
 	UpperDeviceListed
 	PathEndsAtDevice
@@ -25,7 +22,7 @@ const (
 const firstFlow = PathEndsAtDevice + 1
 
 func flowtableInfo(r Reason) Info {
-	if r <= FlowtableInUse {
+	if r <= FlowtableWildcard {
 		return flowtableKernelInfo(r)
 	}
 	return flowtablePathInfo(r)
@@ -48,11 +45,6 @@ func flowtableKernelInfo(r Reason) Info {
 		return Info{
 			"flowtable-unknown-flag", "the kernel knows the flowtable flags offload and counter only",
 			"leave the flag out", api + "nf_tables_newflowtable, NFT_FLOWTABLE_MASK", "",
-		}
-	case FlowtableFixed:
-		return Info{
-			"flowtable-fixed", "the kernel changes neither the offload flag nor hook or priority of a flowtable that exists",
-			"delete the flowtable with its rules and add it anew (`nft-offload load FILE`)", api + "nft_flowtable_update", "",
 		}
 	case FlowtableNoDevice:
 		return Info{
@@ -84,11 +76,6 @@ func flowtableKernelInfo(r Reason) Info {
 			"flowtable-wildcard", "a device name with `*`: before Linux 6.16 the kernel takes it for a device of that very name",
 			"list the devices by name", api + "nft_netdev_hook_alloc", "before 6.16",
 		}
-	case FlowtableInUse:
-		return Info{
-			"flowtable-in-use", "a rule still adds flows to the flowtable: it cannot be deleted (EBUSY)",
-			"delete the rules with `flow add` in the same transaction", api + "nf_tables_delflowtable", "",
-		}
 	default:
 		return Info{}
 	}
@@ -111,11 +98,6 @@ func flowtablePathInfo(r Reason) Info {
 		return Info{
 			"device-refused-tc-setup-ft", "a device's driver takes no flowtables (TC_SETUP_FT): with `flags offload` the kernel refuses the whole flowtable",
 			"leave `flags offload` out, or put the devices that can into a flowtable of another table", "net/netfilter/nf_flow_table_offload.c nf_flow_table_offload_cmd; drivers with TC_SETUP_FT: mlx5 representors, mtk_eth_soc, airoha, mtk WED and mt76, DSA on these", "",
-		}
-	case DeviceInOffloadFlowtable:
-		return Info{
-			"device-in-offload-flowtable", "the device is in a flowtable with `flags offload`, which XDP cannot look up",
-			"leave `flags offload` out; nft-offload keeps a table of its own", "net/netfilter/nf_flow_table_xdp.c nf_flow_offload_xdp_setup", "6.11 and later",
 		}
 	case LowestDeviceMissing:
 		return Info{

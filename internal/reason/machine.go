@@ -14,10 +14,8 @@ const (
 	NFTTooOld
 	NoTC
 	NoBPFFS
-	NotRoot
 	AcctOff
 	ForwardingOff
-	NoDaemon
 	KernelQuirk
 )
 
@@ -49,16 +47,12 @@ func machineInfo(r Reason) Info {
 		return Info{"no-tc", "tc(8) is not installed, which programs hardware rules", "install iproute2", "tc(8)", ""}
 	case NoBPFFS:
 		return Info{"no-bpffs", "no bpf file system is mounted: programs cannot outlive the daemon", "`mount -t bpf bpf /sys/fs/bpf`", "Documentation/filesystems/, bpf(2) BPF_OBJ_PIN", ""}
-	case NotRoot:
-		return Info{"not-root", "CAP_NET_ADMIN and CAP_BPF are missing", "run it as root; `nft-offload plan FILE` needs neither", "capabilities(7)", ""}
 	case AcctOff:
 		return Info{"conntrack-acct-off", "conntrack does not count (nf_conntrack_acct is 0): a flowtable's `counter` counts nothing", "`sysctl -w net.netfilter.nf_conntrack_acct=1`", "net/netfilter/nf_flow_table_core.c nf_ct_acct_add", ""}
 	case ForwardingOff:
 		return Info{"forwarding-off", "this machine does not forward: there are no flows to carry", "`sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1`", "Documentation/networking/ip-sysctl.rst", ""}
-	case NoDaemon:
-		return Info{"no-daemon", "no `nft-offload run` in this network namespace: no new flow is taken", "`nft-offload run`", "design of nft-offload", ""}
 	case KernelQuirk:
-		return Info{"kernel-quirk", "this kernel has, or may have, a bug that matters to something the ruleset uses", "a fixed kernel, see the table of kernel bugs", "the source of each bug in that table", "see the table of kernel bugs"}
+		return Info{"kernel-quirk", "this kernel has, or may have, a bug that matters to something the ruleset uses", "a fixed kernel, or what the bug's own remedy says", "docs/kernel-bugs.md has the source of each", "those of docs/kernel-bugs.md"}
 	default:
 		return Info{}
 	}

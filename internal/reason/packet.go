@@ -12,11 +12,9 @@ const (
 	PacketClosing
 	PacketEncap
 	PacketProtocol
-	PacketPartialChecksum
-	PacketMultiBuffer
 )
 
-const firstDevice = PacketMultiBuffer + 1
+const firstDevice = PacketProtocol + 1
 
 func packetInfo(r Reason) Info {
 	const ip = "net/netfilter/nf_flow_table_ip.c "
@@ -39,10 +37,6 @@ func packetInfo(r Reason) Info {
 		return Info{"packet-encapsulated", "neither IPv4 nor IPv6 as it comes, nor in one 802.1Q tag or a PPPoE session", "nothing", "net/netfilter/nf_flow_table_inet.c nf_flow_offload_inet_hook", ""}
 	case PacketProtocol:
 		return Info{"packet-protocol", "neither TCP nor UDP nor GRE version 0", "nothing", ip + "nf_flow_tuple_ip", ""}
-	case PacketPartialChecksum:
-		return Info{"packet-checksum-partial", "a local sender left the checksum to the device, which XDP cannot finish", "`ethtool -K DEV tx off` on the sender, or tc instead of XDP", "drivers/net/veth.c veth_xdp_rcv_skb, include/linux/skbuff.h CHECKSUM_PARTIAL", ""}
-	case PacketMultiBuffer:
-		return Info{"packet-multi-buffer", "the frame is in several buffers, which a program without frags support does not get", "lower the MTU, or tc instead of XDP", "include/uapi/linux/bpf.h BPF_F_XDP_HAS_FRAGS", "5.18 and later have frags"}
 	default:
 		return Info{}
 	}

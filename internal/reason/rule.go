@@ -3,8 +3,7 @@ package reason
 // Why a rule of a netdev ingress chain is not executed early, in hardware or at XDP.
 const (
 	// What the kernel's own chain offload refuses (`flags offload`).
-	RuleInsertOrReplace Reason = iota + 1
-	NoTerminalAction
+	NoTerminalAction Reason = iota + 1
 	ExprNotSupported
 	FieldNotSupported
 	MatchOpNotEq
@@ -66,11 +65,6 @@ func ruleInfo(r Reason) Info {
 
 func ruleKernelInfo(r Reason) Info {
 	switch r {
-	case RuleInsertOrReplace:
-		return Info{
-			"rule-insert-or-replace", "the kernel's chain offload takes rules at the end of the chain only, not by `insert` or `replace`",
-			"load the chain whole (`nft-offload load FILE`)", "net/netfilter/nf_tables_offload.c nft_flow_rule_offload_commit", "",
-		}
 	case NoTerminalAction:
 		return Info{
 			"no-terminal-action", "the rule neither accepts, drops, forwards nor copies: there is no action that hardware could take",

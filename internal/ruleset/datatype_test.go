@@ -94,7 +94,7 @@ func described() map[string]ruleset.Expr {
 		"tcp option maxseg size":   ruleset.Option{Kind: "tcp option", Name: "maxseg", Field: "size"},
 		"tcp option sack2 right":   ruleset.Option{Kind: "tcp option", Name: "sack2", Field: "right"},
 		"tcp option mptcp subtype": ruleset.Option{Kind: "tcp option", Name: "mptcp", Field: "subtype"},
-		"ip option lsrr addr":      ruleset.Option{Kind: "ip option", Name: "lsrr", Field: "addr"},
+		"ip option lsrr ptr":       ruleset.Option{Kind: "ip option", Name: "lsrr", Field: "ptr"},
 		"ip option ra value":       ruleset.Option{Kind: "ip option", Name: "ra", Field: "value"},
 		"sctp chunk data tsn":      ruleset.Option{Kind: "sctp chunk", Name: "data", Field: "tsn"},
 	}
@@ -154,6 +154,41 @@ func TestTypeOfIsWhatNftDescribes(t *testing.T) {
 		typ, ok := ruleset.TypeOf(e, nil)
 		if !ok || typ.Name != m[1] || typ.Bits != bits {
 			t.Errorf("%s: got %s of %d bits (%v), nft says %s of %d", text, typ.Name, typ.Bits, ok, m[1], bits)
+		}
+	}
+}
+
+// TestSymbolsAreWhatNftDescribes compares the names of every datatype with those nft knows, both ways.
+func TestSymbolsAreWhatNftDescribes(t *testing.T) {
+	testkit.Need(t, testkit.NFT)
+	row := regexp.MustCompile(`(?m)^\t(\S+) +\t? *(0x[0-9a-f]+|\d+)$`)
+	for name := range strings.FieldsSeq("ether_type arp_op icmp_type icmpv6_type icmp_code icmpv6_code icmpx_code tcp_flag " +
+		"dccp_pkttype mh_type pkt_type ct_state ct_dir ct_status fib_addrtype dscp iface_type nf_proto igmp_type inet_proto day") {
+		out, err := exec.Command("nft", "describe", name).CombinedOutput()
+		rows := row.FindAllStringSubmatch(string(out), -1)
+		if err == nil && rows == nil && strings.HasSuffix(name, "_code") {
+			continue // nft 1.1 keeps them to itself
+		}
+		if err != nil || rows == nil {
+			t.Errorf("nft describe %s: %v %s", name, err, out)
+			continue
+		}
+		for _, m := range rows {
+			want, err := strconv.ParseUint(m[2], 0, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name == "ether_type" || name == "arp_op" { // shown as they are in memory
+				want = want>>8 | want&0xff<<8
+			}
+			if got, ok := ruleset.Symbol(name, m[1]); !ok || got != want {
+				t.Errorf("%s %s: got %d (%v), nft says %d", name, m[1], got, ok, want)
+			}
+			if back, ok := ruleset.SymbolName(name, want); !ok {
+				t.Errorf("%s %d has no name, nft says %s", name, want, m[1])
+			} else if n, _ := ruleset.Symbol(name, back); n != want {
+				t.Errorf("%s %d is %s, which is %d", name, want, back, n)
+			}
 		}
 	}
 }

@@ -202,3 +202,34 @@ func TestDecodeReadsCommands(t *testing.T) {
 		t.Errorf("rules in the wrong order: %+v", rules)
 	}
 }
+
+func TestDecodeFlushesAndDeletesWhatCameBefore(t *testing.T) {
+	const set = `{"set": {"family": "inet", "table": "t", "name": "s", "type": "mark", "elem": [1]}}`
+	build := wrap("add", tableT, chainC, set, rule(`{"drop": null}`))
+	for command, want := range map[string]string{
+		`{"destroy": {"table": {"family": "ip", "name": "none"}}}`:                    "1 tables, 1 rules, 1 elements",
+		`{"flush": {"ruleset": {"family": "ip"}}}`:                                    "1 tables, 1 rules, 1 elements",
+		`{"flush": {"ruleset": null}}`:                                                "0 tables, 0 rules, 0 elements",
+		`{"delete": {"table": {"family": "inet", "name": "t"}}}`:                      "0 tables, 0 rules, 0 elements",
+		`{"flush": {"table": {"family": "inet", "name": "t"}}}`:                       "1 tables, 0 rules, 1 elements",
+		`{"flush": {"chain": {"family": "inet", "table": "t", "name": "c"}}}`:         "1 tables, 0 rules, 1 elements",
+		`{"flush": {"set": {"family": "inet", "table": "t", "name": "s"}}}`:           "1 tables, 1 rules, 0 elements",
+		`{"delete": {"table": {"family": "ip", "name": "none"}}}`:                     "there is no table ip none",
+		`{"delete": {"chain": {"family": "inet", "table": "t", "name": "c"}}}`:        `the command "delete" of a chain is not understood`,
+		`{"flush": {"chain": {"family": "inet", "table": "t", "name": "elsewhere"}}}`: "table inet t has no chain elsewhere",
+	} {
+		r, err := ruleset.Decode([]byte(document(append(build, command)...)))
+		got := fmt.Sprint(err)
+		if err == nil {
+			rules, elems := 0, 0
+			for _, table := range r.Tables {
+				rules += len(table.Chains[0].Rules)
+				elems += len(table.Sets[0].Elems)
+			}
+			got = fmt.Sprintf("%d tables, %d rules, %d elements", len(r.Tables), rules, elems)
+		}
+		if !strings.HasSuffix(got, want) {
+			t.Errorf("%s: got %s, want %s", command, got, want)
+		}
+	}
+}

@@ -232,7 +232,7 @@ func tcpOption(name string) (number uint8, table string, ok bool) {
 
 // ipOption returns an IPv4 option's type (IANA) and fields.
 func ipOption(name string) (number uint8, table string, ok bool) {
-	const begin, route = "type:0:8 length:8:8 ", "ptr:16:8 addr:24:32"
+	const begin, route = "type:0:8 length:8:8 ", "ptr:16:8 addr:24:32:ipv4_addr" // a plain number before nft 1.1
 	switch name {
 	case "rr":
 		return 7, begin + route, true

@@ -75,6 +75,10 @@ const newerText = `table inet t {
 		elements = { 10.0.0.1 counter packets 1 bytes 2 timeout 30s expires 5s comment "x" : 10.0.0.2 . 80 }
 	}
 
+	map i {
+		typeof ip ttl . tcp dport : meta mark
+	}
+
 	flowtable f {
 		hook ingress priority filter
 		devices = { "eth0" }

@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -63,13 +64,61 @@ func (s *Set) declaration() string {
 		}
 		return declare("typeof", exprText(s.TypeOf), data)
 	}
-	if t, ok := s.KeyType(); ok && s.TypeOf != nil {
-		key = t.names()
+	// Only one of them is given by an expression. Where that has no type with a name, the other takes an expression.
+	keys, _ := s.KeyType()
+	values, _ := s.DataType()
+	if !keys.named() || !values.named() {
+		return declare("typeof", selectorOf(s.TypeOf, s.Type), selectorOf(s.MapTypeOf, s.MapType))
 	}
-	if t, ok := s.DataType(); ok && s.MapTypeOf != nil {
-		data = t.names()
+	return declare("type", keys.names(), values.names())
+}
+
+// selectorOf prints an expression, or some of the given types.
+func selectorOf(e Expr, types []string) string {
+	if e != nil {
+		return exprText(e)
 	}
-	return declare("type", key, data)
+	var out []string
+	for _, t := range types {
+		out = append(out, example(t))
+	}
+	return strings.Join(out, " . ")
+}
+
+// example is an expression of a datatype; the datatype itself where none comes to mind.
+func example(datatype string) string {
+	switch datatype {
+	case "ipv4_addr":
+		return "ip daddr"
+	case "ipv6_addr":
+		return "ip6 daddr"
+	case "ether_addr":
+		return "ether daddr"
+	case "inet_service":
+		return "th dport"
+	case "inet_proto":
+		return "meta l4proto"
+	case "mark":
+		return "meta mark"
+	case "classid":
+		return "meta priority"
+	case "ifname":
+		return "iifname"
+	case "iface_index":
+		return "iif"
+	case "dscp":
+		return "ip dscp"
+	}
+	return datatype
+}
+
+// named reports whether a declaration can name the type: integers of some length have no name.
+func (t Type) named() bool {
+	if t.Fields != nil {
+		return !slices.ContainsFunc(t.Fields, func(f Type) bool { return !f.named() })
+	}
+	_, ok := NamedType(t.Name)
+	return ok
 }
 
 func declare(word, key, data string) string {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nft-offload/nft-offload/internal/caps"
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/link"
@@ -27,7 +26,6 @@ func TestReasonsAreDocumented(t *testing.T) {
 	writeEngine(&b)
 	writeLink(t, &b)
 	writeDatapath(&b)
-	writeQuirks(&b)
 	if os.Getenv("UPDATE_DOCS") != "" {
 		if err := os.WriteFile(doc, []byte(b.String()), 0o644); err != nil {
 			t.Fatal(err)
@@ -92,13 +90,13 @@ func intro(s reason.Scope) string {
 	case reason.Flowtable:
 		return "Why a flowtable cannot be made, or carries less than it seems to."
 	case reason.Flow:
-		return "Why `why` says that a flow which met `flow add` is not in the flowtable, not in hardware, or not for XDP."
+		return "Why `why` says that a flow which met `flow add` is not in the flowtable, or not in hardware."
 	case reason.Packet:
 		return "Why the kernel's flowtable gives a packet to the slow path. What nft-offload's own fast path says is further below."
 	case reason.Device:
 		return "What `doctor` and `plan` find about a device."
 	case reason.Machine:
-		return "What `doctor` finds about kernel and tools."
+		return "What `doctor` finds about kernel and tools. The bugs behind `kernel-quirk` are in [kernel-bugs.md](kernel-bugs.md)."
 	case reason.Lint:
 		return "What `plan` finds about a ruleset as a whole; [lint.md](lint.md) has examples."
 	default:
@@ -176,20 +174,6 @@ func writeDatapath(b *strings.Builder) {
 			}
 		}
 	}
-}
-
-func writeQuirks(b *strings.Builder) {
-	b.WriteString("\n## Kernel bugs\n\nThe findings with the code `kernel-quirk`.\n\n| bug | what goes wrong | matters to | fixed in | what to do | where it comes from |\n|---|---|---|---|---|---|\n")
-	for _, q := range caps.Quirks() {
-		row(b, q.ID, q.Title, string(q.Scope), orNotRecorded(q.FixedIn()), q.Remedy, q.Source)
-	}
-}
-
-func orNotRecorded(s string) string {
-	if s == "" {
-		return "not recorded"
-	}
-	return s
 }
 
 // row writes one row of a table.

@@ -37,6 +37,15 @@ func suite() vm.Suite {
 				Tests: []string{"TestRollbackOfARealFlowtable"},
 			},
 			{
+				// Drivers are asked, where the kernel has what they are asked for.
+				Name: "doctor", Package: module + "/test/daemon", Timeout: 2 * time.Minute,
+				Tests: []string{"TestDoctorAsksDriversOnAStockKernel"},
+			},
+			{
+				Name: "why", Package: module + "/test/why", Timeout: 3 * time.Minute,
+				Tests: []string{"TestFlowOnARealFlowtable"},
+			},
+			{
 				// The datapath against the kernel, byte for byte, and on top of the kernel's own flowtable.
 				Name: "oracle", Package: module + "/test/oracle", Timeout: 4 * time.Minute,
 				Tests: []string{

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/nft-offload/nft-offload/internal/caps"
 	"github.com/nft-offload/nft-offload/internal/reason"
@@ -36,7 +37,10 @@ func deviceFindings(in Input, d caps.Device) []Finding {
 	if fast := in.Fast[d.Name]; len(fast.On) == 0 && (fast.Code == "xdp-rxvlan-on" || fast.Code == "xdp-lro-on") {
 		add(Warning, reason.NoNativeXDP, "XDP is possible, and a setting keeps it away: "+fast.Text, fast.Advice)
 	}
-	hardwareFindings(d, add)
+	if fast := in.Fast[d.Name]; fast.Hook == "xdp" && fast.Target != "" && len(fast.On) == 0 && !d.Qdisc.Shapes() {
+		add(Note, reason.EgressLacksXDPXmit, fast.Target, "nothing: tc carries what leaves by it")
+	}
+	in.hardwareFindings(d, add)
 	if d.Qdisc.Shapes() {
 		add(Note, reason.DeviceShaped, fmt.Sprintf("the %s qdisc shapes: flows leave by tc, through it, not by XDP", d.Qdisc.Shaper), "nothing")
 	}
@@ -50,14 +54,17 @@ func deviceFindings(in Input, d caps.Device) []Finding {
 type adder func(l Level, r reason.Reason, text, next string)
 
 // hardwareFindings say what hardware would do more.
-func hardwareFindings(d caps.Device, add adder) {
-	p, ok := caps.ProfileOf(d)
+func (in Input) hardwareFindings(d caps.Device, add adder) {
+	p, ok := in.profile(d)
 	if !ok {
 		return
 	}
 	some := p.Chain == caps.SupportYes || p.Chain == caps.SupportPartly || p.Flowtable == caps.Yes
 	if some && d.HWTCOffload == caps.Off {
 		add(Warning, reason.HwTcOffloadOff, "hw-tc-offload is off: the hardware takes no rules", fmt.Sprintf("ethtool -K %s hw-tc-offload on", d.Name))
+	}
+	if slices.Contains(p.Conditions, caps.NotWithNtuple) && d.Ntuple.On() == caps.Yes {
+		add(Warning, reason.NtupleOn, "ntuple filters are on, and the driver takes no rules beside them", fmt.Sprintf("ethtool -K %s ntuple off", d.Name))
 	}
 	if d.Eswitch == caps.EswitchLegacy && d.Bus != "" && moreInSwitchdev(p) {
 		add(Note, reason.EswitchLegacy, "the NIC's switch is in legacy mode; in switchdev mode it takes more",

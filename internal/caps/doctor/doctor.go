@@ -20,6 +20,14 @@ type Input struct {
 	Probes []Probe
 	// Only are the devices to report on; empty: all but loopback.
 	Only []string
+
+	profiles map[string]caps.Profile // by device; those without one are missing
+}
+
+// profile is what caps.ProfileOf says of a device.
+func (in Input) profile(d caps.Device) (caps.Profile, bool) {
+	p, ok := in.profiles[d.Name]
+	return p, ok
 }
 
 // Fast is what the flow fast path would do with packets of a device if a flowtable listed it.
@@ -29,6 +37,8 @@ type Fast struct {
 	Code   string   // why off, or why not XDP
 	Text   string
 	Advice string
+	// Target is why frames that XDP looked up on other devices do not leave by this one as XDP redirects; empty: they do.
+	Target string
 }
 
 // Probe is one question to a driver, and its answer.
@@ -118,6 +128,12 @@ const unknown caps.Support = "unknown"
 
 // Diagnose judges what is known. It is a pure function: findings come in a fixed order.
 func Diagnose(in Input) Report {
+	in.profiles = make(map[string]caps.Profile, len(in.Machine.Devices))
+	for _, d := range in.Machine.Devices {
+		if p, ok := caps.ProfileOf(d); ok {
+			in.profiles[d.Name] = p
+		}
+	}
 	r := Report{Machine: in.Machine, Probes: in.Probes, Findings: gravest(machineFindings(in)), Devices: []Device{}}
 	for _, d := range in.Machine.Devices {
 		if !in.shown(d) {

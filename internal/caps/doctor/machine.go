@@ -121,7 +121,7 @@ func (in Input) hardware() bool {
 
 func (in Input) any(is func(caps.Profile) bool) bool {
 	for _, d := range in.Machine.Devices {
-		if p, ok := caps.ProfileOf(d); ok && is(p) {
+		if p, ok := in.profile(d); ok && is(p) {
 			return true
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // tiers says what each tier would do on a device.
 func (in Input) tiers(d caps.Device) Device {
 	out := Device{Name: d.Name}
-	if p, ok := caps.ProfileOf(d); ok {
+	if p, ok := in.profile(d); ok {
 		out.Profile = p.Name
 	}
 	xdp, tc := in.fast(d)
@@ -48,7 +48,7 @@ func no(t TierName, r reason.Reason, why, next string) Tier {
 
 func (in Input) hardwareRules(d caps.Device) Tier {
 	const t = HardwareRules
-	p, ok := caps.ProfileOf(d)
+	p, ok := in.profile(d)
 	switch {
 	case len(d.Lower) > 0:
 		return below(t, d)
@@ -70,7 +70,7 @@ func (in Input) hardwareRules(d caps.Device) Tier {
 
 func (in Input) hardwareFlows(d caps.Device) Tier {
 	const t = HardwareFlows
-	p, ok := caps.ProfileOf(d)
+	p, ok := in.profile(d)
 	takes := p.Flowtable
 	if slices.Contains(p.Conditions, caps.ToConduit) {
 		takes = in.conduit(d)
@@ -118,7 +118,7 @@ func (in Input) conduit(d caps.Device) caps.Answer {
 	if !ok {
 		return caps.Unknown
 	}
-	p, ok := caps.ProfileOf(below)
+	p, ok := in.profile(below)
 	if !ok {
 		return caps.Unknown
 	}
@@ -156,7 +156,11 @@ func (in Input) fast(d caps.Device) (xdp, tc Tier) {
 	}
 	switch f.Hook {
 	case "xdp":
-		xdp = Tier{Can: caps.SupportYes, Why: cmp.Or(on, "flows leave by it as XDP redirects where the other device takes them")}
+		leave := "and takes redirects of others"
+		if f.Target != "" {
+			leave = "and what leaves by it goes by tc: " + f.Target
+		}
+		xdp = Tier{Can: caps.SupportYes, Why: cmp.Or(on, "looks its packets up") + ", " + leave}
 		tc = Tier{Can: caps.SupportYes, Why: "for what XDP cannot carry"}
 	case "tc":
 		xdp, tc = refused, Tier{Can: caps.SupportYes, Why: on}

@@ -40,12 +40,12 @@ static __always_inline int F(forward)(struct frame *f, enum hook hook, struct pk
 		r = admit(&e->hot, &e->cold, p, f->data, hook, w);
 	if (r == R_TCP_FLAGS && p->tcp_flags & (TCP_FIN | TCP_RST))
 		F(kill_pair)(k, e, w->now); /* first of all: conntrack must see all that follows */
+	if (!r && hook == HOOK_XDP && F(partial)(p, k))
+		r = R_PARTIAL_CHECKSUM;
 	if (r)
-		return r;
-	if (hook == HOOK_XDP && F(partial)(p, k))
-		return R_PARTIAL_CHECKSUM;
+		return missed(w, hook, &e->cold, r);
 	if (check_due(&e->hot, w) && F(gone)(f->ctx, hook, k, e, p->proto, w->now))
-		return R_CT_GONE;
+		return missed(w, hook, &e->cold, R_CT_GONE);
 	r = F(rewrite)(f, hook, p, e, w->adj, w->cookie);
 	if (r)
 		return r;
@@ -73,6 +73,8 @@ static __always_inline int F(ingress)(struct frame *f, struct pkt *p, struct pas
 
 	if (r) {
 		note_clear(skb);
+		if (r == R_FRAGMENT || r == R_IP_OPTIONS || r == R_EXT_HEADER)
+			F(strange)(skb, &k, r);
 		return r;
 	}
 	segments(skb, p);

@@ -89,6 +89,18 @@ struct pass {
 	int mine;
 };
 
+/* Notes why a packet goes slow that has an entry, for those who ask. Others may count at the same instant. */
+static __always_inline int missed(const struct pass *w, enum hook hook, struct cold *c, int r)
+{
+	/* Of a device with two programs the other one looks, too, or has looked. */
+	if (r == R_OTHER_HOOK || (hook == HOOK_TC && !w->mine))
+		return r;
+	c->missed++;
+	c->missed_why = r;
+	c->missed_at = w->now;
+	return r;
+}
+
 /* May this packet take the entry's way? On 0, w->adj is its adjacency. */
 static __always_inline int admit(struct hot *h, struct cold *c, const struct pkt *p,
 				 const void *frame, enum hook hook, struct pass *w)

@@ -70,7 +70,10 @@ struct cold {
 	__u64 died;
 	__u32 slow;  /* packets of this direction that the kernel forwarded and we learned from */
 	__u32 asked; /* ticks: the daemon was last asked for BE_LIBERAL */
-	__u64 reserved[3];
+	/* Packets that met the entry and went slow all the same; when and why the last one did. */
+	__u64 missed, missed_at;
+	__u32 missed_why;
+	__u32 reserved;
 };
 
 struct flow4 {
@@ -233,6 +236,7 @@ struct local {
 	__u64 jiffies, ns;
 	__u64 clones[4]; /* where the bytes are of the last clones that left by bridge ports */
 	__u32 refused;   /* ticks: the last sample in the map refused */
+	__u32 passed;    /* and in the map passed */
 };
 
 struct {

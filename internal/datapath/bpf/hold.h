@@ -36,6 +36,12 @@ struct refusal {
 
 MAP(refused, LRU_HASH, struct refused_key, struct refusal, 1024, 0);
 
+/*
+ * The same of packets that are refused before anybody looks whether the ruleset handed their flow over: for those who ask
+ * about a flow. Of packets whose ports cannot be read these are zero.
+ */
+MAP(passed, LRU_HASH, struct refused_key, struct refusal, 1024, 0);
+
 static __always_inline int within(const __be32 *a, const __be32 *net, __u32 bits)
 {
 	for (int i = 0; i < 4; i++) {
@@ -89,21 +95,39 @@ static __always_inline int held(__u32 n, const struct ct_tuple *pre, const struc
 	return c.held;
 }
 
+static __always_inline void sample(void *map, struct refused_key *k, __u64 now)
+{
+	struct refusal v = { .time = now, .packets = 1 }, *old = bpf_map_lookup_elem(map, k);
+
+	if (old) {
+		old->time = now;
+		old->packets++;
+		return;
+	}
+	bpf_map_update_elem(map, k, &v, BPF_ANY);
+}
+
 /* Leaves a sample for the administrator. The key is in scratch memory: zeroed where not said. */
 static __always_inline void sample_refused(struct refused_key *k)
 {
-	struct refusal v = { .time = now_ns(), .packets = 1 }, *old;
-	__u32 zero = 0, tick = v.time >> TICK_SHIFT;
+	__u64 now = now_ns();
+	__u32 zero = 0, tick = now >> TICK_SHIFT;
 	struct local *l = bpf_map_lookup_elem(&locals, &zero);
 
 	if (!l || l->refused == tick)
 		return;
 	l->refused = tick;
-	old = bpf_map_lookup_elem(&refused, k);
-	if (old) {
-		old->time = v.time;
-		old->packets++;
-		return;
-	}
-	bpf_map_update_elem(&refused, k, &v, BPF_ANY);
+	sample(&refused, k, now);
+}
+
+/* Is it time for a sample in the map passed? Asked before the key is made: such packets may be many. */
+static __always_inline int pass_due(__u64 now)
+{
+	__u32 zero = 0, tick = now >> TICK_SHIFT;
+	struct local *l = bpf_map_lookup_elem(&locals, &zero);
+
+	if (!l || l->passed == tick)
+		return 0;
+	l->passed = tick;
+	return 1;
 }

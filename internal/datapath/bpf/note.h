@@ -7,6 +7,7 @@
 #pragma once
 
 #include "family.h"
+#include "hold.h"
 #include "link.h"
 
 static __always_inline __u32 slot_of(__u64 address)

@@ -208,9 +208,8 @@ static __always_inline int eligible(struct scratch *s, __u64 address, const stru
 	return added(s, in, ctl) ? 0 : R_NOT_ADDED;
 }
 
-/* A packet of a flow that was handed over and of which nothing is learned: for `flows --refused`. */
-static __always_inline void refuse(struct scratch *s, struct __sk_buff *skb, const struct note *n,
-				   __u32 reason)
+static __always_inline struct refused_key *refusal_of(struct scratch *s, struct __sk_buff *skb,
+						      const struct note *n, __u32 reason)
 {
 	struct refused_key *k = &s->refused;
 
@@ -224,7 +223,26 @@ static __always_inline void refuse(struct scratch *s, struct __sk_buff *skb, con
 	k->family = n->family;
 	k->proto = n->proto;
 	k->reason = reason;
-	sample_refused(k);
+	return k;
+}
+
+/* A packet of a flow that was handed over and of which nothing is learned: for `flows --refused`. */
+static __always_inline void refuse(struct scratch *s, struct __sk_buff *skb, const struct note *n,
+				   __u32 reason)
+{
+	sample_refused(refusal_of(s, skb, n, reason));
+}
+
+/*
+ * A packet that goes by before anybody has looked at its connection. Not for what conntrack tells whoever asks (new, not
+ * handed over): every new connection would pay for it.
+ */
+static __always_inline int pass_by(struct scratch *s, struct __sk_buff *skb, const struct note *n,
+				   __u32 reason)
+{
+	if (pass_due(n->time))
+		sample(&passed, refusal_of(s, skb, n, reason), n->time);
+	return reason;
 }
 
 /* The rest, for a flow that was handed over. Its conntrack entry is in s->ct, the packet in s->p and s->post. */
@@ -333,8 +351,9 @@ static __always_inline int observe(struct __sk_buff *skb)
 	if (r)
 		return r;
 	s->refused.in = 0;
+	/* Held somewhere: NFQUEUE, a qdisc of a stacked device. */
 	if (since(now_ns(), n->time) > NOTE_AGE)
-		return R_NOTE_OLD; /* held somewhere: NFQUEUE, a qdisc of a stacked device */
+		return pass_by(s, skb, n, R_NOTE_OLD);
 	ctl = bpf_map_lookup_elem(&control, &zero);
 	in = device_of(n->ifindex);
 	out = device_of(skb->ifindex);
@@ -346,14 +365,14 @@ static __always_inline int observe(struct __sk_buff *skb)
 		if (skb->ingress_ifindex != n->ifindex)
 			listed = device_of(skb->ingress_ifindex);
 		if (!listed)
-			return R_ALTERED; /* see through */
+			return pass_by(s, skb, n, R_ALTERED); /* see through */
 		r = eligible(s, address, listed, ctl);
 		if (r)
 			return r;
 		r = authentic(s, skb, n, in);
 	} else {
 		if (!in->flowtable)
-			return R_UNTRACKED;
+			return pass_by(s, skb, n, R_UNTRACKED);
 		r = authentic(s, skb, n, in);
 		if (r)
 			return r;

@@ -105,7 +105,7 @@ static __always_inline int parse_l4(struct pkt *p, void *l4, void *end, __u32 le
 
 /*
  * p->off says where the IP header is, len how long the frame is in all, in or out of the linear part. All of the key
- * but the port is filled in.
+ * but the port is filled in; the addresses also where ports cannot be read.
  */
 static __always_inline int parse4(struct pkt *p, struct key4 *k, void *data, void *end, __u32 len)
 {
@@ -115,6 +115,8 @@ static __always_inline int parse4(struct pkt *p, struct key4 *k, void *data, voi
 	if ((void *)(ip + 1) > end)
 		return R_MALFORMED;
 	first = *(__u8 *)ip;
+	k->saddr[0] = ip->saddr;
+	k->daddr[0] = ip->daddr;
 	if (first != 0x45)
 		return first >> 4 == 4 && (first & 15) > 5 ? R_IP_OPTIONS : R_MALFORMED;
 	p->l3_len = bpf_ntohs(ip->tot_len);
@@ -128,8 +130,6 @@ static __always_inline int parse4(struct pkt *p, struct key4 *k, void *data, voi
 	if (ip->frag_off & bpf_htons(0xbfff))
 		return R_FRAGMENT;
 	p->print[3] = ip->id;
-	k->saddr[0] = ip->saddr;
-	k->daddr[0] = ip->daddr;
 	return parse_l4(p, ip + 1, end, p->l3_len - sizeof(*ip));
 }
 
@@ -150,14 +150,14 @@ static __always_inline int parse6(struct pkt *p, struct key6 *k, void *data, voi
 	p->v6 = 1;
 	if (p->l3_len > len - p->off)
 		return R_MALFORMED;
+	__builtin_memcpy(k->saddr, &ip->saddr, sizeof(k->saddr));
+	__builtin_memcpy(k->daddr, &ip->daddr, sizeof(k->daddr));
 	if (p->proto == IPPROTO_HOPOPTS || p->proto == IPPROTO_ROUTING ||
 	    p->proto == IPPROTO_DSTOPTS || p->proto == IPPROTO_AH || p->proto == IPPROTO_MH)
 		return R_EXT_HEADER;
 	if (p->proto == IPPROTO_FRAGMENT)
 		return R_FRAGMENT;
 	p->print[3] = first & 0xfffff; /* flow label */
-	__builtin_memcpy(k->saddr, &ip->saddr, sizeof(k->saddr));
-	__builtin_memcpy(k->daddr, &ip->daddr, sizeof(k->daddr));
 	return parse_l4(p, ip + 1, end, p->l3_len - sizeof(*ip));
 }
 

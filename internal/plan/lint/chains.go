@@ -77,6 +77,18 @@ func (a *analysis) hooked(hook string) []base {
 // routes reports whether chains of a family see routed packets.
 func routes(f ruleset.Family) bool { return f == ruleset.IP || f == ruleset.IP6 || f == ruleset.Inet }
 
+// familyWords are the classes that chains of a family see.
+func familyWords(f ruleset.Family) word {
+	switch f {
+	case ruleset.IP:
+		return ofFamily(familyIP)
+	case ruleset.IP6:
+		return ofFamily(familyIP6)
+	default:
+		return allWords
+	}
+}
+
 // visitor is told of each rule with the classes that may come to it. They are the analysis's own: not to be kept.
 type visitor func(t *ruleset.Table, c *ruleset.Chain, r *ruleset.Rule, arrives set)
 
@@ -84,13 +96,7 @@ type visitor func(t *ruleset.Table, c *ruleset.Chain, r *ruleset.Rule, arrives s
 func (a *analysis) walkHook(hook string, visit visitor) {
 	alive := a.n.filled(allWords)
 	for _, b := range a.hooked(hook) {
-		w := allWords
-		switch b.table.Family {
-		case ruleset.IP:
-			w = ofFamily(familyIP)
-		case ruleset.IP6:
-			w = ofFamily(familyIP6)
-		}
+		w := familyWords(b.table.Family)
 		in, rest := a.n.empty(), a.n.empty()
 		for i, x := range alive {
 			in[i], rest[i] = x&w, x&^w

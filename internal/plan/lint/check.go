@@ -18,7 +18,9 @@ func Check(rs *ruleset.Ruleset, m caps.Machine) []Finding {
 	c.checkFlowAdds()
 	c.checkSkipped()
 	c.checkFlowtables()
+	c.checkFlows()
 	c.checkPaths()
+	c.checkOffloadChains()
 	c.checkMachine()
 	sortFindings(c.out)
 	return c.out
@@ -64,7 +66,9 @@ func orderOf(rs *ruleset.Ruleset) map[any]int {
 }
 
 func (c *checker) rulePlace(r *ruleset.Rule) Place {
-	return Place{Family: r.Family, Table: r.Table, Chain: r.Chain, Handle: r.Handle, Rule: ruleText(r), order: c.order[r]}
+	return Place{
+		Family: r.Family, Table: r.Table, Chain: r.Chain, Handle: r.Handle, Number: r.Index + 1, Rule: ruleText(r), order: c.order[r],
+	}
 }
 
 func (c *checker) chainPlace(ch *ruleset.Chain) Place {

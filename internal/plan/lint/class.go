@@ -1,6 +1,9 @@
 package lint
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // A class is a kind of packet that the analysis tells from others: protocol, conntrack state with direction, address
 // family, incoming and outgoing device. A word has one bit for each combination of the first three; devices are
@@ -70,12 +73,7 @@ func ofFamily(want int) word {
 
 func ofStates(want ...state) word {
 	return words(func(_ int, s state, _ proto) bool {
-		for _, w := range want {
-			if s == w {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(want, s)
 	})
 }
 

@@ -1,7 +1,9 @@
 package lint
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
@@ -14,6 +16,8 @@ type facts struct {
 	effects  []effect
 	// symmetric: whatever the rule matches on besides classes is the same for both directions of a flow.
 	symmetric bool
+	// slow: the rule matches only packets that no flowtable carries: fragments, options, SYNs.
+	slow bool
 	// changing: what the rule matches on may change while a flow lasts.
 	changing bool
 }
@@ -113,6 +117,7 @@ func (rd *reader) match(m ruleset.Match) {
 	rd.c = rd.c.and(rd.a.match(rd.t, m))
 	rd.asks(m.Left)
 	rd.refers(m.Right)
+	rd.f.slow = rd.f.slow || alwaysSlow(m)
 	if k, ok := m.Left.(ruleset.Meta); ok && isClock(k.Key) {
 		rd.effect(reason.TimedRuleSkipped, "a match on the time")
 	}
@@ -276,6 +281,32 @@ func (rd *reader) settle() {
 		}
 	}
 	rd.f.effects = kept
+}
+
+// alwaysSlow recognizes matches on fragments, IP options, extension headers, SYNs, and packets for many or for this host.
+func alwaysSlow(m ruleset.Match) bool {
+	left := m.Left
+	if b, ok := left.(ruleset.Binary); ok {
+		left = b.Operands[0]
+	}
+	switch k := left.(type) {
+	case ruleset.Meta:
+		return k.Key == "pkttype" && m.Op == "==" && !strings.Contains(fmt.Sprint(m.Right), "host")
+	case ruleset.FIB:
+		return k.Result == "type" && m.Op == "==" && !strings.Contains(fmt.Sprint(m.Right), "unicast")
+	case ruleset.Exthdr:
+		return m.Op == "==" && m.Right != ruleset.Expr(ruleset.Bool(false))
+	case ruleset.Option:
+		return k.Kind == "ip option" && m.Right != ruleset.Expr(ruleset.Bool(false))
+	case ruleset.Payload:
+		switch {
+		case k.Proto == "ip" && k.Field == "frag-off":
+			return m.Op == "!=" && m.Right == ruleset.Expr(ruleset.Num(0))
+		case k.Proto == "tcp" && k.Field == "flags":
+			return m.Right == ruleset.Expr(ruleset.Str("syn")) && (m.Op == "==" || m.Op == "in")
+		}
+	}
+	return false
 }
 
 func isClock(key string) bool { return key == "time" || key == "day" || key == "hour" }

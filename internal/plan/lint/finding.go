@@ -51,7 +51,7 @@ type Finding struct {
 	Severity Severity      `json:"severity"`
 	Place    Place         `json:"place"`
 	Detail   string        `json:"detail"`            // the reason's sentence for this case
-	Instead  string        `json:"instead,omitempty"` // what to write or to do instead; nft text where it can be
+	Instead  string        `json:"instead,omitempty"` // what to write or to do instead, one line; nft text where it can be
 }
 
 // Place is what a finding is about. Empty fields do not apply; all are empty for the machine as a whole.
@@ -59,8 +59,9 @@ type Place struct {
 	Family    ruleset.Family `json:"family,omitempty"`
 	Table     string         `json:"table,omitempty"`
 	Chain     string         `json:"chain,omitempty"`
-	Handle    int            `json:"handle,omitempty"`
-	Rule      string         `json:"rule,omitempty"` // its text
+	Handle    int            `json:"handle,omitempty"` // 0 where the ruleset was read from a file
+	Number    int            `json:"number,omitempty"` // of the rule in its chain, from 1
+	Rule      string         `json:"rule,omitempty"`   // its text
 	Flowtable string         `json:"flowtable,omitempty"`
 	Object    string         `json:"object,omitempty"` // "ct helper ftp"
 	Device    string         `json:"device,omitempty"`
@@ -81,13 +82,21 @@ func (p Place) String() string {
 			fmt.Fprintf(&b, " %s%s", part.what, part.name)
 		}
 	}
-	if p.Handle != 0 {
-		fmt.Fprintf(&b, " handle %d", p.Handle)
+	if p.Number != 0 {
+		b.WriteString(" " + numbered(p.Handle, p.Number))
 	}
 	if b.Len() == 0 {
 		return "machine"
 	}
 	return strings.TrimSpace(b.String())
+}
+
+// numbered names a rule in its chain: by handle, and by its place where it has none.
+func numbered(handle, number int) string {
+	if handle != 0 {
+		return fmt.Sprintf("handle %d", handle)
+	}
+	return fmt.Sprintf("rule %d", number)
 }
 
 // sortFindings puts the gravest first, then those of one place together, in the order of the listing.

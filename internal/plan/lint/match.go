@@ -41,10 +41,7 @@ func (a *analysis) axis(key ruleset.Expr) (axis, bool) {
 		case k.Proto == "ip" && k.Field == "protocol":
 			return wordAxis(ofFamily(familyIP), protoValue), true
 		case k.Proto == "ip6" && k.Field == "nexthdr": // an extension header may come first
-			return wordAxis(ofFamily(familyIP6), func(v ruleset.Expr) (must, may word) {
-				_, may = protoValue(v)
-				return 0, may | ofProto(otherProto)
-			}), true
+			return wordAxis(ofFamily(familyIP6), nextHeader), true
 		}
 	}
 	return axis{}, false
@@ -139,6 +136,14 @@ func protoValue(v ruleset.Expr) (must, may word) {
 	switch v.(type) {
 	case ruleset.Str, ruleset.Num:
 		return 0, ofProto(otherProto)
+	}
+	return 0, allWords
+}
+
+// nextHeader reads `ip6 nexthdr`: of packets with an extension header it names that.
+func nextHeader(v ruleset.Expr) (must, may word) {
+	if must, _ := protoValue(v); must != 0 {
+		return 0, must
 	}
 	return 0, allWords
 }

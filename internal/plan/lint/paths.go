@@ -14,7 +14,7 @@ func (c *checker) checkPaths() {
 		return
 	}
 	said := map[reason.Reason]int{}
-	c.eachRule(func(t *ruleset.Table, ch *ruleset.Chain, r *ruleset.Rule) {
+	c.eachRule(func(_ *ruleset.Table, ch *ruleset.Chain, r *ruleset.Rule) {
 		for _, s := range r.Stmts {
 			c.checkStatement(ch, r, s, said)
 		}

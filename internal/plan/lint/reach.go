@@ -17,6 +17,7 @@ type addRule struct {
 	add       flowAdd
 	flowtable *ruleset.Flowtable // nil where there is none of the name
 	taken     set                // the classes whose flows it may add; nil where none comes
+	kept      map[string]*ruleset.Rule    // see keptFrom
 }
 
 func (c *checker) checkFlowAdds() {
@@ -39,11 +40,22 @@ func (c *checker) checkFlowAdds() {
 // checkNoFlowAdd tells those who forward and offload nothing.
 func (c *checker) checkNoFlowAdd() {
 	forward := c.a.hooked("forward")
-	if len(forward) == 0 {
+	if len(forward) == 0 || c.lowered() {
 		return
 	}
 	c.say(reason.NoFlowAdd, Note, c.chainPlace(forward[0].chain), "nft-offload enable LAN WAN",
 		"the ruleset has a forward chain and no `flow add`: every packet takes the slow path")
+}
+
+// loweredComment begins the comment of the set that stands for a flowtable in a ruleset that was loaded without (the
+// constant is that of package handover, which a running daemon reads it with).
+const loweredComment = "nft-offload lowered flowtable"
+
+// lowered reports whether the ruleset hands flows over in another way than by `flow add`.
+func (c *checker) lowered() bool {
+	return slices.ContainsFunc(c.rs.Tables, func(t *ruleset.Table) bool {
+		return slices.ContainsFunc(t.Sets, func(s *ruleset.Set) bool { return strings.HasPrefix(s.Comment, loweredComment) })
+	})
 }
 
 // hooks returns by which hooks packets come to each chain.
@@ -107,7 +119,7 @@ func (c *checker) checkFlowAdd(ad *addRule, hooks []string) {
 // checkCoverage compares what the rule is for with what comes to it.
 func (c *checker) checkCoverage(ad *addRule, p Place) {
 	own := ad.add.may.w
-	want := own & offloadable() & c.familyWords(ad.table)
+	want := own & offloadable() & familyWords(ad.table.Family)
 	switch {
 	case want == 0 && own&^ofProto(otherProto) == 0:
 		c.say(reason.FlowAddNeverProtocol, Error, p, "meta l4proto { tcp, udp } ct state established flow add @"+ad.add.flowtable,
@@ -130,18 +142,8 @@ func (c *checker) checkCoverage(ad *addRule, p Place) {
 		return
 	}
 	c.checkPartly(ad, p, want, come)
-	c.checkUnstated(ad, p, own)
+	c.checkUnstated(p, own)
 	c.checkOtherDevices(ad, p)
-}
-
-func (c *checker) familyWords(t *ruleset.Table) word {
-	switch t.Family {
-	case ruleset.IP:
-		return ofFamily(familyIP)
-	case ruleset.IP6:
-		return ofFamily(familyIP6)
-	}
-	return allWords
 }
 
 // sayNotReached reports a rule that no established packet comes to.
@@ -167,8 +169,8 @@ func (c *checker) checkPartly(ad *addRule, p Place, want, come word) {
 			continue
 		}
 		s := Warning
-		if !named {
-			s = Note
+		if some := come & established() & (ofProto(tcp) | ofProto(udp)); !named && some != 0 {
+			s = Note // perhaps it is meant so
 		}
 		by := c.decider(ad, want&mine)
 		if by == nil {
@@ -190,7 +192,7 @@ func (c *checker) checkPartly(ad *addRule, p Place, want, come word) {
 }
 
 // checkUnstated says what a rule covers that names no state or no protocol.
-func (c *checker) checkUnstated(ad *addRule, p Place, own word) {
+func (c *checker) checkUnstated(p Place, own word) {
 	if own&ofStates(stateNew)&ofProto(tcp) != 0 {
 		c.say(reason.FlowAddAnyState, Note, p, "ct state established before flow add",
 			"the rule names no conntrack state: it is tried for each packet, and takes UDP flows before there is an answer")
@@ -276,15 +278,17 @@ func (n space) only(pair int) set {
 
 // naming names a rule for those who look at another one of the same ruleset.
 func (c *checker) naming(r, beside *ruleset.Rule) string {
-	text := ruleText(r)
+	text, n := ruleText(r), numbered(r.Handle, r.Index+1)
 	switch {
 	case r.Chain == beside.Chain && r.Table == beside.Table && r.Family == beside.Family:
-		return fmt.Sprintf("`%s` (handle %d), above it,", text, r.Handle)
+		return fmt.Sprintf("`%s` (%s), above it,", text, n)
 	case r.Table == beside.Table && r.Family == beside.Family:
-		return fmt.Sprintf("`%s` (chain %s handle %d)", text, r.Chain, r.Handle)
+		return fmt.Sprintf("`%s` (chain %s %s)", text, r.Chain, n)
 	}
-	return fmt.Sprintf("`%s` (%s %s %s handle %d)", text, r.Family, r.Table, r.Chain, r.Handle)
+	return fmt.Sprintf("`%s` (%s %s %s %s)", text, r.Family, r.Table, r.Chain, n)
 }
 
-// inOrder writes two rules in the order in which they should be.
-func inOrder(first, second *ruleset.Rule) string { return ruleText(first) + "\n" + ruleText(second) }
+// inOrder says in which order two rules should be.
+func inOrder(first, second *ruleset.Rule) string {
+	return fmt.Sprintf("`%s` above `%s`", ruleText(first), ruleText(second))
+}

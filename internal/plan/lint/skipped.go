@@ -165,12 +165,12 @@ func (v visit) firstToo(b box) bool {
 
 func (v visit) hits() []hit {
 	f := v.c.a.facts[v.rule]
-	if v.keepsFromFlowAdd(f) {
+	if f.slow || v.keepsFromFlowAdd(f) || v.c.excluded(v.rule) {
 		return nil
 	}
 	dropped, out := v.drops(f)
 	for _, e := range f.effects {
-		if !v.skips(e.may) || dropped && !v.dynamic(e) {
+		if !v.skips(e.may) || dropped && !choosesDrops(e) {
 			continue
 		}
 		if h, ok := v.judge(f, e); ok {
@@ -180,13 +180,19 @@ func (v visit) hits() []hit {
 	return out
 }
 
-// dynamic reports whether a statement decides which packets a drop is for.
-func (v visit) dynamic(e effect) bool {
+// choosesDrops reports whether a statement chooses which packets a drop is for.
+func choosesDrops(e effect) bool {
 	switch e.why {
 	case reason.LimitSkipped, reason.QuotaSkipped, reason.ConnlimitSkipped, reason.TimedRuleSkipped, reason.AccountingLost:
 		return true
+	default:
+		return false
 	}
-	return false
+}
+
+// saysItAll reports whether the finding about a statement is also about what the rule drops.
+func saysItAll(e effect) bool {
+	return choosesDrops(e) || e.why == reason.QueueSkipped || e.why == reason.OtherStatementSkipped
 }
 
 // keepsFromFlowAdd reports whether the rule decides for both directions of its flows before any `flow add` of its chain
@@ -211,7 +217,7 @@ func (v visit) drops(f facts) (only bool, out []hit) {
 			only = false
 			continue
 		}
-		if !v.skips(o.may) || slices.ContainsFunc(f.effects, v.dynamic) || slices.ContainsFunc(f.effects, func(e effect) bool { return e.why == reason.QueueSkipped || e.why == reason.OtherStatementSkipped }) {
+		if !v.skips(o.may) || slices.ContainsFunc(f.effects, saysItAll) {
 			continue
 		}
 		switch {
@@ -250,6 +256,9 @@ func (v visit) judge(f facts, e effect) (hit, bool) {
 		if strings.HasPrefix(e.what, "ct ") && v.firstToo(e.may) {
 			return hit{}, false // conntrack keeps what the first packet set
 		}
+		if e.what == "meta mark set" {
+			h.severity = Note // it is read in the machine only; policy-routing says more
+		}
 	case reason.SetUpdateSkipped:
 		if !v.expires(e.what) {
 			h.severity = Note
@@ -260,6 +269,7 @@ func (v visit) judge(f facts, e effect) (hit, bool) {
 		}
 	case reason.AccountingLost:
 		return h, !v.counted()
+	default:
 	}
 	return h, true
 }

@@ -29,7 +29,7 @@ func (s Scan) compareValue(o operand, op string, right ruleset.Expr) (Space, boo
 	if !ok {
 		return Space{}, false
 	}
-	space := Everything()
+	var space Space
 	switch op {
 	case "==":
 		space = o.where(in)
@@ -182,6 +182,7 @@ func (o operand) where(in Set) Space {
 		if !slices.ContainsFunc(extensionHeaders(), func(n uint64) bool { return in.Contains(Number(n)) }) {
 			return space.Meet(implied(L4Proto(), in))
 		}
+	case namesNothing:
 	}
 	return space
 }

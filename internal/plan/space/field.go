@@ -46,7 +46,7 @@ func L3Proto() Field { return Field{Base: Beyond, Len: 16, Name: "meta protocol"
 // L4Proto is meta l4proto, which transport headers imply.
 func L4Proto() Field { return Field{Base: Beyond, Len: 8, Name: "meta l4proto"} }
 
-// InDevice, InName and InType are meta iif, iifname and iiftype, which are the same for all packets of a device.
+// InDevice is meta iif. Like InName and InType it is the same for all packets of a device.
 func InDevice() Field { return Field{Base: Beyond, Len: valueBits, Name: "meta iif"} }
 
 // InName is meta iifname.

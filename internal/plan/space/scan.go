@@ -14,6 +14,7 @@ type Scan struct {
 	// VLAN tags: with two of them in one rule, nft's `vlan id` is of the inner one.
 	stacked bool
 	vlans   []string
+	link    bool // the link header was matched: nft then asks it for the protocol, where a VLAN tag may be
 }
 
 // Start is the beginning of a chain of a table.
@@ -35,7 +36,7 @@ func (r *Reader) Start(t *ruleset.Table) Scan {
 
 // NewRule is the beginning of another rule that the same packets get to.
 func (s Scan) NewRule() Scan {
-	s.stacked, s.vlans = false, nil
+	s.stacked, s.vlans, s.link = false, nil, false
 	return s
 }
 
@@ -160,7 +161,10 @@ func (s Scan) payload(e ruleset.Payload) (Scan, operand, bool) {
 	case "ether":
 		// An outer tag of another kind has another one behind it.
 		s.stacked = s.stacked || e.Field == "type"
+	case "ip", "ip6", "arp", "icmp", "icmpv6", "igmp":
+		s.Space.tags = s.Space.tags || s.link
 	}
+	s.link = s.link || f.Base == Link
 	if n, ok := transportNumber(e.Proto); ok {
 		o.deps = Where(L4Proto(), One(Number(n)))
 	}

@@ -16,10 +16,11 @@ type constraint struct {
 type Space struct {
 	fields  []constraint // by field
 	inexact bool
+	tags    bool // packets with a VLAN tag are in it, and may not match
 	empty   bool // no packet
 }
 
-// Exact reports whether the space is just the packets that match; else it has more.
+// Exact reports whether the space is just the packets that match, as far as these have no VLAN tag; else it has more.
 func (s Space) Exact() bool { return !s.inexact }
 
 // Empty reports whether no packet is in the space. A space that is not known to be empty may be.
@@ -83,7 +84,7 @@ func (s Space) find(f Field) (int, bool) {
 
 // Meet is the packets in both spaces. It is exact when both are.
 func (s Space) Meet(t Space) Space {
-	out := Space{inexact: s.inexact || t.inexact, empty: s.empty || t.empty}
+	out := Space{inexact: s.inexact || t.inexact, tags: s.tags || t.tags, empty: s.empty || t.empty}
 	out.fields = make([]constraint, 0, len(s.fields)+len(t.fields))
 	i, j := 0, 0
 	for i < len(s.fields) && j < len(t.fields) {
@@ -121,12 +122,7 @@ func (c constraint) impossible() bool {
 		return true
 	}
 	for i, m := range c.masks {
-		for _, n := range c.masks[:i] {
-			if m.disjoint(n) {
-				return true
-			}
-		}
-		if !m.meets(c.in, c.field.Len) {
+		if slices.ContainsFunc(c.masks[:i], m.disjoint) || !m.meets(c.in, c.field.Len) {
 			return true
 		}
 	}
@@ -177,7 +173,7 @@ func Covers(s, t Space) bool {
 	if t.empty {
 		return true
 	}
-	if s.empty || s.inexact {
+	if s.empty || s.inexact || s.tags {
 		return false
 	}
 	for _, c := range s.fields {
