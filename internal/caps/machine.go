@@ -4,10 +4,12 @@ import "slices"
 
 // Machine is what one machine has and can do. Its JSON is what `doctor --json` prints and `plan --caps` reads.
 type Machine struct {
-	Kernel Kernel `json:"kernel"`
-	NFT    string `json:"nft,omitempty"` // version of nft(8); empty where there is none
-	TC     string `json:"tc,omitempty"`  // version of tc(8)
-	CPUs   int    `json:"cpus,omitempty"`
+	// Assumed: nobody has looked at a machine, see Assume. What depends on more than its devices is not known.
+	Assumed bool   `json:"assumed,omitempty"`
+	Kernel  Kernel `json:"kernel"`
+	NFT     string `json:"nft,omitempty"` // version of nft(8); empty where there is none
+	TC      string `json:"tc,omitempty"`  // version of tc(8)
+	CPUs    int    `json:"cpus,omitempty"`
 	// Forwarding: packets from one device may leave by another. Accounting: conntrack counts packets. BPFFS: a bpf file
 	// system is mounted where pins go. All of the network namespace that was looked at.
 	Forwarding Answer `json:"forwarding,omitempty"`

@@ -64,7 +64,7 @@ func (d Device) mode() Mode {
 // Assume makes a machine of devices that all are of one profile, with the kernel that the profile was read in and every
 // option known to be there: what to plan for where the machine is not at hand.
 func Assume(p Profile, names ...string) Machine {
-	m := Machine{Kernel: Kernel{Version: p.Kernel, Options: map[Option]Answer{}}}
+	m := Machine{Assumed: true, Kernel: Kernel{Version: p.Kernel, Options: map[Option]Answer{}}}
 	for _, o := range Options() {
 		m.Kernel.Options[o] = Yes
 	}

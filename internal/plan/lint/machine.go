@@ -26,10 +26,10 @@ func (c *checker) checkMachine() {
 	c.checkWorth()
 }
 
-// checkQuirks names the kernel's bugs that what the ruleset uses may meet.
+// checkQuirks names the kernel's bugs that what the ruleset uses may meet, where the kernel is one that somebody runs.
 func (c *checker) checkQuirks() {
 	v := c.m.Kernel.Version
-	if !v.Known() {
+	if !v.Known() || c.m.Assumed {
 		return
 	}
 	uses := c.uses()
