@@ -138,7 +138,15 @@ func (r *random) rule(family string, base bool) string {
 	match := func() string {
 		for {
 			m := r.match(family, p)
-			if k := subject(m); !used[k] {
+			k := subject(m)
+			// nft lists < and > of two fields as a range of the second one.
+			if strings.ContainsAny(m, "<>") {
+				if used["order"] {
+					continue
+				}
+				used["order"] = true
+			}
+			if !used[k] {
 				used[k] = true
 				return m
 			}
@@ -171,11 +179,11 @@ func (r *random) rule(family string, base bool) string {
 }
 
 // subject is what a match is about. nft lists two comparisons of one field as a range, and loses conditions of the link
-// header where there are several: rules have one of each.
+// header where there are several, or extension headers: rules have one of each.
 func subject(m string) string {
 	f := strings.Fields(m)
 	switch {
-	case f[0] == "ether" || f[0] == "vlan":
+	case f[0] == "ether" || f[0] == "vlan", f[0] == "exthdr", f[0] == "frag", f[0] == "rt", f[0] == "hbh":
 		return "link"
 	case f[0] == "th", f[0] == "tcp" && f[1] != "option", f[0] == "udp", strings.HasPrefix(f[0], "@th"), strings.HasPrefix(f[0], "ip") && f[1] == "saddr":
 		return "transport"

@@ -15,9 +15,9 @@ type addRule struct {
 	chain     *ruleset.Chain
 	rule      *ruleset.Rule
 	add       flowAdd
-	flowtable *ruleset.Flowtable // nil where there is none of the name
-	taken     set                // the classes whose flows it may add; nil where none comes
-	kept      map[string]*ruleset.Rule    // see keptFrom
+	flowtable *ruleset.Flowtable       // nil where there is none of the name
+	taken     set                      // the classes whose flows it may add; nil where none comes
+	kept      map[string]*ruleset.Rule // see keptFrom
 }
 
 func (c *checker) checkFlowAdds() {
