@@ -97,6 +97,9 @@ func (s *skb) arrive6() string {
 		return "the packet is shorter than an IPv6 header"
 	}
 	length := packet.IPv6Len + int(binary.BigEndian.Uint16(h[4:]))
+	if length == packet.IPv6Len && h[6] == protoHopByHop {
+		length = len(h) // a jumbogram says its length in an option; the kernel does not insist on it
+	}
 	switch {
 	case h[0]>>4 != 6:
 		return "the IPv6 header has a wrong version"
