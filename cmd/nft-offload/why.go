@@ -146,7 +146,7 @@ func (e *env) whyFlow(p why.Pattern, most int) (flowAnswers, error) {
 	if err != nil {
 		return flowAnswers{}, err
 	}
-	flows := why.Join(before, after)
+	flows := why.Join(p, before, after)
 	r := flowAnswers{Pattern: p.String(), Flows: []why.Answer{}, Packets: why.Packets(before, after), Period: engine.Seconds(g.machine.Period)}
 	if len(flows) == 0 {
 		n, err := g.nothing(p)

@@ -207,7 +207,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // look reads the flows of a pattern.
 func (g *gatherer) look(p why.Pattern) (why.Snapshot, error) {
-	s, err := g.lookAtDatapath(p.MatchEntry, p.MatchRefused)
+	s, err := g.lookAtDatapath(p.MatchEntry, func(engine.Refused) bool { return true })
 	if err != nil {
 		return s, err
 	}

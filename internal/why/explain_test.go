@@ -353,7 +353,7 @@ func TestEveryStageHasItsSentence(t *testing.T) {
 	var b strings.Builder
 	reached := map[why.Stage]bool{}
 	for _, x := range examples() {
-		flows := why.Join(x.before, x.after)
+		flows := why.Join(why.Pattern{}, x.before, x.after)
 		if len(flows) != 1 {
 			t.Errorf("%s: %d flows", x.name, len(flows))
 			continue

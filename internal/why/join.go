@@ -10,7 +10,8 @@ import (
 	"github.com/nft-offload/nft-offload/internal/packet"
 )
 
-// Snapshot is one look at what changes from second to second, already narrowed to the flows that are meant.
+// Snapshot is one look at what changes from second to second. Connections and entries are those that are meant; refusals
+// are all there are, because they are known by one direction only.
 type Snapshot struct {
 	Connections []Connection
 	Entries     []engine.Flow    // of the datapath
@@ -58,8 +59,8 @@ func keyOf(t packet.Tuple) key { return key{packet.ProtoName(t.Proto), t.Src, t.
 // them is this machine. ok is false where nothing is known.
 type Routes func(c Connection) (in, out string, local, ok bool)
 
-// Join makes flows of two looks, the busiest first.
-func Join(before, after Snapshot) []Flow {
+// Join makes flows of a pattern out of two looks, the busiest first. Connections are those of the pattern already.
+func Join(p Pattern, before, after Snapshot) []Flow {
 	was := map[key]*Connection{}
 	for i := range before.Connections {
 		was[keyOf(before.Connections[i].Orig)] = &before.Connections[i]
@@ -76,7 +77,12 @@ func Join(before, after Snapshot) []Flow {
 		f.place()
 		out = append(out, f)
 	}
-	out = append(out, j.strays()...)
+	// Of a flow that has just ended there is nothing to say, unless nothing else matches.
+	since := recent
+	if len(out) > 0 {
+		since = justNow
+	}
+	out = append(out, j.strays(p, since)...)
 	slices.SortStableFunc(out, func(a, b Flow) int {
 		return cmp.Or(cmp.Compare(b.activity(), a.activity()), cmp.Compare(b.total(), a.total()),
 			a.Tuple.Src.Compare(b.Tuple.Src), a.Tuple.Dst.Compare(b.Tuple.Dst))
@@ -130,7 +136,11 @@ func (j *joiner) fill(f *Flow, orig, reply packet.Tuple) {
 		k := keyOf(t)
 		j.seen[k] = true
 		d := &f.Dirs[i]
-		d.Tuple, d.Entry, d.Refused, d.Odd = t, j.after[k], j.refused[k], j.odd(t)
+		d.Tuple = t
+		if f.Conn != nil && f.Conn.Zone != 0 {
+			continue // the datapath knows zone 0 only: what it says of the tuple is about another flow
+		}
+		d.Entry, d.Refused, d.Odd = j.after[k], j.refused[k], j.odd(t)
 		if e, b := d.Entry, j.before[k]; e != nil {
 			was := engine.Flow{}
 			if b != nil && b.Packets <= e.Packets && b.InIndex == e.InIndex {
@@ -182,8 +192,8 @@ func (f *Flow) Route(routes Routes) {
 	f.In, f.Out = cmp.Or(f.In, in), cmp.Or(f.Out, out)
 }
 
-// strays are flows that the datapath has seen lately and conntrack does not know.
-func (j *joiner) strays() []Flow {
+// strays are flows of a pattern that the datapath has seen lately and conntrack does not know.
+func (j *joiner) strays(p Pattern, since time.Duration) []Flow {
 	var out []Flow
 	add := func(t, back packet.Tuple) {
 		if j.seen[keyOf(t)] || j.seen[keyOf(back)] {
@@ -195,13 +205,13 @@ func (j *joiner) strays() []Flow {
 		out = append(out, f)
 	}
 	for _, e := range sorted(j.after) {
-		if e.State != "dead" {
+		if e.State != "dead" && time.Duration(e.Idle) < since && p.MatchEntry(*e) {
 			n := number(e.Proto)
 			add(packet.Tuple{Src: e.Src, Dst: e.Dst, Proto: n}, packet.Tuple{Src: e.NATDst, Dst: e.NATSrc, Proto: n})
 		}
 	}
 	for _, r := range sorted(j.refused) {
-		if time.Duration(r.Ago) < recent && !portless(*r) {
+		if time.Duration(r.Ago) < since && !portless(*r) && p.MatchRefused(*r) {
 			t := packet.Tuple{Src: r.Src, Dst: r.Dst, Proto: number(r.Proto)}
 			add(t, t.Reverse())
 		}
@@ -209,8 +219,11 @@ func (j *joiner) strays() []Flow {
 	return out
 }
 
-// recent is how long ago something was seen that still tells about a flow of now.
-const recent = time.Minute
+// How long ago something was seen that still tells about a flow of now, and that means that its packets come.
+const (
+	recent  = time.Minute
+	justNow = 2 * time.Second
+)
 
 func sorted[V any](m map[key]V) []V {
 	keys := make([]key, 0, len(m))

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/reason"
@@ -113,7 +112,7 @@ func (m Machine) datapath(f Flow) (verdict, bool) {
 // oddities puts packets in words whose ports cannot be read, where nothing else is known.
 func (f Flow) oddities() (verdict, bool) {
 	for _, d := range f.Dirs {
-		if r := d.Odd; r != nil && r.Ago < engine.Seconds(2*time.Second) {
+		if r := d.Odd; r != nil && r.Ago < engine.Seconds(justNow) {
 			return verdict{
 				stage: Refused, reason: r.Code, advice: advise(r.Advice),
 				sentence: fmt.Sprintf("packets from %s to %s are of a kind that the datapath does not read: %s", r.Src.Addr(), r.Dst.Addr(), r.Text),
