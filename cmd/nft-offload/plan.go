@@ -147,6 +147,10 @@ func (e *env) planned(args []string) (*ruleset.Ruleset, error) {
 func (e *env) machineFor(spec string, rs *ruleset.Ruleset) (caps.Machine, error) {
 	if spec == "" {
 		m, _, err := e.readMachine(e.ctx, os.DirFS("/"))
+		if errors.Is(err, os.ErrPermission) {
+			fmt.Fprintf(e.stderr, "nft-offload: this machine's devices are not known without root (%s): `sudo`, or --caps\n", oneLine(err))
+			return caps.Machine{}, nil
+		}
 		if err != nil {
 			return caps.Machine{}, fmt.Errorf("plan: %w; --caps plans for another machine", err)
 		}
