@@ -303,7 +303,7 @@ func (w *writer) flowDevice(d FlowDevice) {
 		w.wrap(strings.Repeat(" ", len(prefix)), "takes `flags offload`")
 		return
 	}
-	w.wrap(strings.Repeat(" ", len(prefix)), "`flags offload` is refused: "+d.Offload.short())
+	w.wrap(strings.Repeat(" ", len(prefix)), "takes no `flags offload`: "+d.Offload.short())
 }
 
 func (w *writer) flowAdd(a FlowAdd) {
