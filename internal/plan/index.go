@@ -59,10 +59,25 @@ func (x *index) add(e *entry) {
 		l.tail = append(l.tail, item{iv, e})
 	}
 	if len(l.tail) > laneTail {
-		l.sorted = append(l.sorted, l.tail...)
-		l.tail = l.tail[:0]
-		slices.SortStableFunc(l.sorted, func(a, b item) int { return a.iv.First.Compare(b.iv.First) })
+		l.sortIn()
 	}
+}
+
+// sortIn moves the tail to where it belongs. From behind, so that nothing is copied twice.
+func (l *lane) sortIn() {
+	slices.SortStableFunc(l.tail, func(a, b item) int { return a.iv.First.Compare(b.iv.First) })
+	i, j := len(l.sorted)-1, len(l.tail)-1
+	l.sorted = append(l.sorted, l.tail...)
+	for at := len(l.sorted) - 1; j >= 0; at-- {
+		if i >= 0 && l.sorted[i].iv.First.Compare(l.tail[j].iv.First) > 0 {
+			l.sorted[at] = l.sorted[i]
+			i--
+		} else {
+			l.sorted[at] = l.tail[j]
+			j--
+		}
+	}
+	l.tail = l.tail[:0]
 }
 
 func (x *index) lane(f space.Field) *lane {

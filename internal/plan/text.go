@@ -24,9 +24,7 @@ func (p *Plan) Text() string {
 	for _, d := range p.Devices {
 		w.device(d)
 	}
-	for _, c := range p.Chains {
-		w.chain(c)
-	}
+	w.chains(p.Chains)
 	for _, f := range p.Flowtables {
 		w.flowtable(f)
 	}
@@ -140,6 +138,56 @@ func (w *writer) device(d *Device) {
 	if !d.Hardware.None() && !sameFinding(d.Hardware, d.XDP) {
 		w.wrap("  no hardware  ", d.Hardware.Sentence())
 	}
+}
+
+// chains writes each chain, and those of which one sentence says all at the place of the first.
+func (w *writer) chains(all []*Chain) {
+	alike := map[string][]*Chain{}
+	for _, c := range all {
+		if c.Finding != nil && len(c.Kernel) == 0 {
+			key := c.Finding.Sentence()
+			alike[key] = append(alike[key], c)
+		}
+	}
+	for _, c := range all {
+		group := []*Chain{c}
+		if c.Finding != nil && len(c.Kernel) == 0 {
+			group = alike[c.Finding.Sentence()]
+		}
+		switch {
+		case len(group) == 1:
+			w.chain(c)
+		case group[0] == c:
+			w.group(group)
+		}
+	}
+}
+
+// group writes chains of which the same is to be said. Of very many, the first are named.
+func (w *writer) group(cs []*Chain) {
+	const most = 12
+	var names strings.Builder
+	rules := 0
+	for i, c := range cs {
+		rules += len(c.Rules)
+		switch {
+		case i >= most:
+			continue
+		case i == 0:
+			fmt.Fprintf(&names, "%s %s: ", c.Family, c.Table)
+		case c.Table != cs[i-1].Table || c.Family != cs[i-1].Family:
+			fmt.Fprintf(&names, "; %s %s: ", c.Family, c.Table)
+		default:
+			names.WriteString(", ")
+		}
+		names.WriteString(c.Name)
+	}
+	if len(cs) > most {
+		fmt.Fprintf(&names, " and %d more", len(cs)-most)
+	}
+	w.line("")
+	w.wrap("", fmt.Sprintf("%d chains of %s", len(cs), names.String()))
+	w.wrap("  software  ", fmt.Sprintf("%s: %s", allRules(rules), cs[0].Finding.Sentence()))
 }
 
 func (w *writer) chain(c *Chain) {
