@@ -18,8 +18,8 @@ const (
 )
 
 func TestBypassedConnectionIsInvalidUnlessLiberal(t *testing.T) {
-	e := newEnv(t)
 	for _, liberal := range []bool{false, true} {
+		e := newEnv(t) // what is late of the other's packets would count as this one's
 		c := e.connect("10.0.2.2", 7000)
 		if liberal {
 			if errs := e.ct.SetLiberal(c.orig); errs != nil {
