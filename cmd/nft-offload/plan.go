@@ -118,29 +118,36 @@ func (o planOptions) check() error {
 	return nil
 }
 
-// planned reads the ruleset to plan for. What is wrong with a file is the caller's mistake.
+// planned reads the ruleset to plan for.
 func (e *env) planned(args []string) (*ruleset.Ruleset, error) {
 	if len(args) == 0 {
-		if err := privileged(); err != nil {
-			return nil, fmt.Errorf("%w, or plan for a file", err)
-		}
-		return nft.Read(e.ctx, "", e.stdin)
+		return e.readRuleset("plan", "", "plan for a file")
 	}
 	if args[0] == "" {
 		return nil, usage("the name of the file is empty")
 	}
-	rs, err := nft.Read(e.ctx, args[0], e.stdin)
-	if err == nil {
-		return rs, nil
+	return e.readRuleset("plan", args[0], "")
+}
+
+// readRuleset reads a ruleset for a command: a file, or the live one for "", which takes root; or says what can be done
+// without. What is wrong with a file is the caller's mistake.
+func (e *env) readRuleset(command, file, or string) (*ruleset.Ruleset, error) {
+	if file == "" {
+		if err := privileged(); err != nil {
+			return nil, fmt.Errorf("%w, or %s", err, or)
+		}
 	}
+	rs, err := nft.Read(e.ctx, file, e.stdin)
 	var noNamespace *nft.NoNamespaceError
 	switch {
+	case err == nil:
+		return rs, nil
 	case errors.As(err, &noNamespace), errors.Is(err, nft.ErrPermission):
-		return nil, withCode(exitPermission, fmt.Errorf("plan: %w", err))
-	case errors.Is(err, nft.ErrNotInstalled), errors.Is(err, context.Canceled), errors.Is(err, nft.ErrJSON):
-		return nil, fmt.Errorf("plan: %w", err)
+		return nil, withCode(exitPermission, fmt.Errorf("%s: %w", command, err))
+	case file == "", errors.Is(err, nft.ErrNotInstalled), errors.Is(err, nft.ErrJSON), errors.Is(err, context.Canceled):
+		return nil, fmt.Errorf("%s: %w", command, err)
 	}
-	return nil, usage("plan: %w", err)
+	return nil, usage("%s: %w", command, err)
 }
 
 // machineFor is the machine to plan for: this one, one that a file describes, or one of devices of a profile.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -14,9 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nft-offload/nft-offload/internal/eval"
-	"github.com/nft-offload/nft-offload/internal/nft"
 	"github.com/nft-offload/nft-offload/internal/packet"
-	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
 // traceOptions are the flags of trace.
@@ -81,7 +78,7 @@ func (e *env) trace(o traceOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	rs, err := e.rulesetToTrace(o.ruleset)
+	rs, err := e.readRuleset("trace", o.ruleset, "trace in a file with --ruleset")
 	if err != nil {
 		return err
 	}
@@ -100,26 +97,6 @@ func (e *env) trace(o traceOptions, args []string) error {
 		e.printTrace(t)
 	}
 	return nil
-}
-
-// rulesetToTrace reads the live ruleset or a file. What is wrong with a file is the caller's mistake.
-func (e *env) rulesetToTrace(file string) (*ruleset.Ruleset, error) {
-	if file == "" {
-		if err := privileged(); err != nil {
-			return nil, fmt.Errorf("%w, or trace in a file with --ruleset", err)
-		}
-	}
-	rs, err := nft.Read(e.ctx, file, e.stdin)
-	var noNamespace *nft.NoNamespaceError
-	switch {
-	case err == nil:
-		return rs, nil
-	case errors.As(err, &noNamespace), errors.Is(err, nft.ErrPermission):
-		return nil, withCode(exitPermission, fmt.Errorf("trace: %w", err))
-	case file == "", errors.Is(err, nft.ErrNotInstalled), errors.Is(err, nft.ErrJSON), errors.Is(err, context.Canceled):
-		return nil, fmt.Errorf("trace: %w", err)
-	}
-	return nil, usage("trace: %w", err)
 }
 
 // check is about flags that do not go together.

@@ -28,7 +28,7 @@ func (b *builder) chain(t *ruleset.Table, c *ruleset.Chain, from []*ruleset.Chai
 	mayBeEarly := slices.ContainsFunc(from, isEarly)
 	why := Finding{Reason: reason.RuleNotReached}
 	if !slices.ContainsFunc(from, func(base *ruleset.Chain) bool { return isEarly(base) && len(base.Base.Devices) > 0 }) {
-		why = b.whyLate(t, c, from)
+		why = b.whyLate(t, from)
 		out.Finding = &why
 	} else if devices := b.slowDevices(from); len(devices) > 0 {
 		out.Finding = &Finding{Reason: reason.NoDeviceEarly, Detail: strings.Join(devices, ", ")}
@@ -77,7 +77,7 @@ func (b *builder) slowDevices(bases []*ruleset.Chain) []string {
 }
 
 // whyLate is why no rule of a chain comes before the kernel has made a packet.
-func (b *builder) whyLate(t *ruleset.Table, c *ruleset.Chain, from []*ruleset.Chain) Finding {
+func (b *builder) whyLate(t *ruleset.Table, from []*ruleset.Chain) Finding {
 	switch {
 	case t.Dormant():
 		return Finding{Reason: reason.TableDormant}
