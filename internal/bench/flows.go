@@ -173,28 +173,34 @@ func (b *bed) learned(hook datapath.Hook, _ bool, fl *flows) (*path, *datapath.D
 	if err != nil {
 		return nil, nil, err
 	}
-	if !mostReady(s, fl) {
+	if ready(s, fl) < enough {
 		return nil, nil, fmt.Errorf("learn flows at %s: only %d of %d directions became ready: %v", hook, s.Ready, 2*fl.n, s.Reasons)
 	}
 	return p, d, nil
 }
 
-// learnMost sends the flows' packets until most flows are ready, three times at most. A packet teaches nothing where the
+// Shares of the directions that are ready: what a measurement needs, and what is tried for.
+const (
+	enough = 0.95
+	plenty = 0.995
+)
+
+// learnMost sends the flows' packets until most flows are ready, a few times at most. A packet teaches nothing where the
 // note about it was overwritten by that of another one that the kernel took in with it; the flow's next ones do.
 func (b *bed) learnMost(p *path, d *datapath.Datapath, fl *flows) (s datapath.Stats, err error) {
-	for range 3 {
+	for range 4 {
 		if err = b.learn(p, fl); err != nil {
 			return s, err
 		}
-		if s, err = d.Stats(); err != nil || mostReady(s, fl) {
+		if s, err = d.Stats(); err != nil || ready(s, fl) >= plenty {
 			return s, err
 		}
 	}
 	return s, nil
 }
 
-// mostReady reports whether 95 % of the directions are ready.
-func mostReady(s datapath.Stats, fl *flows) bool { return s.Ready >= 2*fl.n*95/100 }
+// ready is the share of the flows' directions that have a lease.
+func ready(s datapath.Stats, fl *flows) float64 { return float64(s.Ready) / float64(2*fl.n) }
 
 // inserted is one of our paths, with one flow that it learned and copies of it.
 func (b *bed) inserted(hook datapath.Hook, six bool, fl *flows) (*path, *datapath.Datapath, error) {
