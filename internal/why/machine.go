@@ -167,7 +167,8 @@ func (m Machine) forwarding() []string {
 	var out []*engine.Link
 	for i := range m.Links {
 		l := &m.Links[i]
-		if !l.Loopback && l.Master == "" && (l.Ethernet || l.PointToPoint) {
+		forwards := l.Kind != "ifb" && l.Kind != "dummy"
+		if forwards && !l.Loopback && l.Master == "" && (l.Ethernet || l.PointToPoint) {
 			out = append(out, l)
 		}
 	}
