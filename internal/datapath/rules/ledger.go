@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,16 +25,6 @@ type Rule struct {
 	Handle      int    `json:"handle"` // 0: the chain's policy
 }
 
-// Counter is packets and bytes as nftables counts them.
-type Counter struct {
-	Packets uint64 `json:"packets"`
-	Bytes   uint64 `json:"bytes"`
-}
-
-func (c Counter) add(o Counter) Counter {
-	return Counter{Packets: c.Packets + o.Packets, Bytes: c.Bytes + o.Bytes}
-}
-
 // The ledger keeps what rules have counted while their programs come and go. Each generation of a program has a map of
 // counters and a legend, which says what rule each slot is; both are pinned before the program runs, so no crash loses
 // them. When a generation has ended, its counters are folded into the totals: the new totals, which say that it is in
@@ -47,8 +38,9 @@ type ledger struct {
 
 // book is what is pinned of the totals.
 type book struct {
-	Folded []int   `json:"folded"` // generations that are in the totals
-	Totals []total `json:"totals"`
+	Folded  []int             `json:"folded"` // generations that are in the totals
+	Rules   []total           `json:"rules"`
+	Devices map[string]Totals `json:"devices"`
 }
 
 type total struct {
@@ -59,16 +51,32 @@ type total struct {
 // generation is the counters of one program.
 type generation struct {
 	id       int
-	counters *ebpf.Map
-	legend   []Rule    // by slot
+	scratch  *ebpf.Map // its values begin with Totals
+	counters *ebpf.Map // nil where nothing counts
+	legend   legend
+	adopted  bool
 	ended    time.Time // zero while its program may run
+}
+
+// legend says what is counted.
+type legend struct {
+	Device string `json:"device"`
+	Rules  []Rule `json:"rules"` // by slot
+}
+
+// sums are what was counted up to now.
+type sums struct {
+	rules   map[Rule]Counter
+	devices map[string]Totals
 }
 
 // rest is how long the counters of a program that was replaced are left alone: far longer than any run of it.
 const rest = time.Second
 
+// Names of pins. A generation has the last three, followed by its number.
 const (
 	totalsPin   = "totals"
+	scratchPin  = "scratch"
 	countersPin = "counters"
 	legendPin   = "legend"
 )
@@ -95,7 +103,7 @@ func openLedger(dir string) (*ledger, error) {
 		return nil, fmt.Errorf("list %s: %w", dir, err)
 	}
 	for _, e := range entries {
-		number, ok := strings.CutPrefix(e.Name(), countersPin+"-")
+		number, ok := strings.CutPrefix(e.Name(), scratchPin+"-")
 		id, err := strconv.Atoi(number)
 		if !ok || err != nil {
 			continue
@@ -117,19 +125,43 @@ func (l *ledger) adopt(id int) error {
 	if err != nil {
 		return err
 	}
-	g := &generation{id: id}
+	g := &generation{id: id, adopted: true}
 	if err := json.Unmarshal(text, &g.legend); err != nil {
 		return fmt.Errorf("read the legend of counters %d: %w", id, err)
 	}
-	if g.counters, err = ebpf.LoadPinnedMap(l.pin(countersPin, id), nil); err != nil {
+	if g.scratch, err = ebpf.LoadPinnedMap(l.pin(scratchPin, id), nil); err != nil {
 		return fmt.Errorf("open counters %d: %w", id, err)
 	}
 	l.gens[id] = g
+	g.counters, err = ebpf.LoadPinnedMap(l.pin(countersPin, id), nil)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("open counters %d: %w", id, err)
+	}
 	return nil
 }
 
 // begin pins the counters of a program that is about to be attached.
-func (l *ledger) begin(counters *ebpf.Map, legend []Rule) (*generation, error) {
+func (l *ledger) begin(scratch, counters *ebpf.Map, about legend) (*generation, error) {
+	g := &generation{id: l.next(), legend: about}
+	text, err := json.Marshal(about)
+	if err != nil {
+		return nil, fmt.Errorf("write legend: %w", err)
+	}
+	if g.scratch, err = l.keepMap(scratch, scratchPin, g.id); err == nil && counters != nil {
+		g.counters, err = l.keepMap(counters, countersPin, g.id)
+	}
+	if err == nil {
+		err = writeNote(l.pin(legendPin, g.id), text)
+	}
+	if err != nil {
+		return nil, errors.Join(err, g.close(), l.unpin(g.id))
+	}
+	l.gens[g.id] = g
+	return g, nil
+}
+
+// next is a number that no generation has, nor one that may still be pinned though it is in the totals.
+func (l *ledger) next() int {
 	id := 1
 	for n := range l.gens {
 		id = max(id, n+1)
@@ -137,22 +169,22 @@ func (l *ledger) begin(counters *ebpf.Map, legend []Rule) (*generation, error) {
 	for _, n := range l.book.Folded {
 		id = max(id, n+1)
 	}
-	g := &generation{id: id, legend: legend}
-	text, err := json.Marshal(legend)
+	return id
+}
+
+// keepMap pins a map and returns a descriptor of our own.
+func (l *ledger) keepMap(m *ebpf.Map, kind string, id int) (*ebpf.Map, error) {
+	if m == nil {
+		return nil, fmt.Errorf("keep %s: the program has none", kind)
+	}
+	own, err := m.Clone()
 	if err != nil {
-		return nil, fmt.Errorf("write legend: %w", err)
+		return nil, fmt.Errorf("keep %s: %w", kind, err)
 	}
-	if g.counters, err = counters.Clone(); err != nil {
-		return nil, fmt.Errorf("keep counters: %w", err)
+	if err := own.Pin(l.pin(kind, id)); err != nil {
+		return nil, errors.Join(fmt.Errorf("pin %s: %w", kind, err), own.Close())
 	}
-	if err := g.counters.Pin(l.pin(countersPin, id)); err != nil {
-		return nil, errors.Join(fmt.Errorf("pin counters: %w", err), g.counters.Close())
-	}
-	if err := writeNote(l.pin(legendPin, id), text); err != nil {
-		return nil, errors.Join(err, l.unpin(id), g.counters.Close())
-	}
-	l.gens[id] = g
-	return g, nil
+	return own, nil
 }
 
 // fold puts what ended a while ago into the totals.
@@ -166,17 +198,17 @@ func (l *ledger) fold(now time.Time) error {
 	if len(done) == 0 {
 		return nil
 	}
-	sums := l.totals()
-	next := book{Folded: []int{}, Totals: []total{}}
+	sum := l.totals()
+	next := book{Folded: l.leftovers(), Rules: []total{}, Devices: sum.devices}
 	for _, g := range done {
-		if err := g.addTo(sums); err != nil {
+		if err := g.addTo(sum); err != nil {
 			return err
 		}
 		next.Folded = append(next.Folded, g.id)
 	}
-	for r, c := range sums {
+	for r, c := range sum.rules {
 		if c != (Counter{}) && (l.keep == nil || l.keep(r)) {
-			next.Totals = append(next.Totals, total{r, c})
+			next.Rules = append(next.Rules, total{r, c})
 		}
 	}
 	text, err := json.Marshal(next)
@@ -190,15 +222,26 @@ func (l *ledger) fold(now time.Time) error {
 	var errs []error
 	for _, g := range done {
 		delete(l.gens, g.id)
-		errs = append(errs, l.unpin(g.id), g.counters.Close())
+		errs = append(errs, l.unpin(g.id), g.close())
 	}
 	return errors.Join(errs...)
 }
 
-// unpin removes a generation, the counters last: a directory without them has nothing to adopt.
+// leftovers are generations that are in the totals and whose pins could not be removed.
+func (l *ledger) leftovers() []int {
+	out := []int{}
+	for _, id := range l.book.Folded {
+		if _, err := os.Lstat(l.pin(scratchPin, id)); err == nil {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// unpin removes a generation, the scratch map last: without it there is nothing to adopt.
 func (l *ledger) unpin(id int) error {
 	var errs []error
-	for _, kind := range []string{legendPin, countersPin} {
+	for _, kind := range []string{legendPin, countersPin, scratchPin} {
 		if err := os.Remove(l.pin(kind, id)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("remove counters %d: %w", id, err))
 		}
@@ -206,58 +249,63 @@ func (l *ledger) unpin(id int) error {
 	return errors.Join(errs...)
 }
 
-func (l *ledger) totals() map[Rule]Counter {
-	sums := map[Rule]Counter{}
-	for _, t := range l.book.Totals {
-		sums[t.Rule] = t.Counter
+func (l *ledger) totals() sums {
+	s := sums{rules: map[Rule]Counter{}, devices: maps.Clone(l.book.Devices)}
+	if s.devices == nil {
+		s.devices = map[string]Totals{}
 	}
-	return sums
+	for _, t := range l.book.Rules {
+		s.rules[t.Rule] = t.Counter
+	}
+	return s
 }
 
 // read sums up the totals and what is still counting.
-func (l *ledger) read() (map[Rule]Counter, error) {
-	sums := l.totals()
+func (l *ledger) read() (sums, error) {
+	s := l.totals()
 	for _, g := range l.gens {
-		if err := g.addTo(sums); err != nil {
-			return nil, err
+		if err := g.addTo(s); err != nil {
+			return s, err
 		}
 	}
-	return sums, nil
+	return s, nil
 }
 
 // addTo adds up the slots of all CPUs.
-func (g *generation) addTo(sums map[Rule]Counter) error {
-	all, err := readCounters(g.counters)
+func (g *generation) addTo(s sums) error {
+	t, err := readTotals(g.scratch)
+	if err != nil {
+		return fmt.Errorf("read totals %d: %w", g.id, err)
+	}
+	s.devices[g.legend.Device] = s.devices[g.legend.Device].add(t)
+	if g.counters == nil {
+		return nil
+	}
+	all, err := readCounters(g.counters, len(g.legend.Rules))
 	if err != nil {
 		return fmt.Errorf("read counters %d: %w", g.id, err)
 	}
-	for slot, r := range g.legend {
-		if slot < len(all) {
-			sums[r] = sums[r].add(all[slot])
-		}
+	for slot, c := range all {
+		r := g.legend.Rules[slot]
+		s.rules[r] = s.rules[r].add(c)
 	}
 	return nil
 }
 
-// readCounters reads a per-CPU array of packets and bytes.
-func readCounters(m *ebpf.Map) ([]Counter, error) {
-	out := make([]Counter, m.MaxEntries())
-	var perCPU []Counter
-	for i := range out {
-		if err := m.Lookup(uint32(i), &perCPU); err != nil {
-			return nil, err
-		}
-		for _, c := range perCPU {
-			out[i] = out[i].add(c)
+func (g *generation) close() error {
+	var errs []error
+	for _, m := range []*ebpf.Map{g.scratch, g.counters} {
+		if m != nil {
+			errs = append(errs, m.Close())
 		}
 	}
-	return out, nil
+	return errors.Join(errs...)
 }
 
 func (l *ledger) close() error {
 	var errs []error
 	for _, g := range l.gens {
-		errs = append(errs, g.counters.Close())
+		errs = append(errs, g.close())
 	}
 	return errors.Join(errs...)
 }
