@@ -147,7 +147,7 @@ func (t tracer) flow(f *ruleset.Flowtable, like contract.Packet, p eval.Packet) 
 	if p.Out != nil {
 		d, _ := t.machine.Device(p.Out.Name)
 		c.IPsecOut = contract.IPsec(d.Kind)
-		c.Path.Tunnels += contract.Down(t.machine, p.Out.Name).Tunnels
+		c.Path = c.Path.With(contract.Down(t.machine, p.Out.Name))
 	}
 	ct := p.CT
 	if ct == nil {

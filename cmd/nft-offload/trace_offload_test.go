@@ -68,6 +68,7 @@ func TestTraceSaysWhatTheFlowtableDoes(t *testing.T) {
 		{"out of IPsec", []string{"--dev", "xfrm0", ct, all, "udp dport 53"}},
 		{"into IPsec", []string{"--out", "xfrm0", ct, all, "udp dport 53"}},
 		{"into a tunnel", []string{"--out", "tun0", ct, all, "udp dport 53"}},
+		{"into a tunnel in a tunnel", []string{"--out", "tun1", ct, all, "udp dport 53"}},
 		{"an established flow that another rule accepts", []string{ct, all, "meta mark 7 udp dport 53"}},
 		{"a protocol that is not carried, which another rule accepts", []string{ct, all, "meta mark 7 ip protocol sctp"}},
 	} {

@@ -36,17 +36,21 @@ func Down(m caps.Machine, device string) Path {
 		if !ok {
 			break
 		}
-		if slices.Contains([]string{"ipip", "ip6tnl"}, d.Kind) {
-			p.Tunnels++
+		down := Followed(d)
+		switch d.Kind {
+		case "ipip":
+			p.Tunnels, down = p.Tunnels+1, m.Kernel.Version.AtLeast(6, 19)
+		case "ip6tnl":
+			p.Tunnels, down = p.Tunnels+1, m.Kernel.Version.AtLeast(7, 0)
 		}
-		if !Followed(d) || len(d.Lower) == 0 {
+		if !down || len(d.Lower) == 0 {
 			break
 		}
-		switch {
-		case d.Kind == "vlan":
+		switch d.Kind {
+		case "vlan":
 			p.Tags++
 			p.AD = p.AD || d.VLAN != nil && d.VLAN.Protocol == "802.1ad"
-		case d.Kind != "bridge":
+		case "ppp", "pppoe":
 			p.Tags, p.PPPoE = p.Tags+1, true
 		}
 		p.Lowest = d.Lower[0]
@@ -54,7 +58,14 @@ func Down(m caps.Machine, device string) Path {
 	return p
 }
 
-// Followed reports whether the kernel looks below a device (ndo_fill_forward_path).
+// With is a path that is as deep as the deeper one of the two ways of a flow. Its lowest device stays.
+func (p Path) With(back Path) Path {
+	p.Tags, p.Tunnels, p.Stack = max(p.Tags, back.Tags), max(p.Tunnels, back.Tunnels), max(p.Stack, back.Stack)
+	p.AD, p.PPPoE = p.AD || back.AD, p.PPPoE || back.PPPoE
+	return p
+}
+
+// Followed reports whether the kernel looks below a device of a kind that it has long looked below (ndo_fill_forward_path).
 func Followed(d caps.Device) bool {
 	if d.Switch.Role == caps.RoleDSAPort {
 		return false // found on the port itself, behind the conduit's tag
