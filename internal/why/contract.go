@@ -39,7 +39,8 @@ func (m Machine) atFlowAdd(f Flow) contract.Flow {
 	k.IPsec = in != nil && contract.IPsec(in.Kind) || f.sampled(reason.SeenIPsec)
 	k.IPsecOut = out != nil && contract.IPsec(out.Kind)
 	k.IPOptions = f.sampled(reason.SlowIPOptions)
-	k.NoReverseRoute = f.Back != "" && f.In != "" && !m.sameWay(f.Back, f.In)
+	// The route that was asked for is one without a mark.
+	k.NoReverseRoute = f.Conn != nil && f.Conn.Mark == 0 && f.Back != "" && f.In != "" && !m.sameWay(f.Back, f.In)
 	k.NoNeighbor = f.NoNeighbor.IsValid()
 	ms := m.caps()
 	k.Path = contract.Down(ms, f.Out).With(contract.Down(ms, f.In))
@@ -106,7 +107,7 @@ func (m Machine) untaken(f Flow, met Meeting) verdict {
 	v.sentence = said + "does not take it: " + i.Text
 	switch r {
 	case reason.FlowNoReverseRoute:
-		v.sentence += fmt.Sprintf(" (%s, and answers leave by %s)", f.In, f.Back)
+		v.sentence += fmt.Sprintf(" (%s, and by the routing table answers leave by %s)", f.In, f.Back)
 	case reason.FlowNeighbour:
 		v.sentence += fmt.Sprintf(" (%s)", f.NoNeighbor)
 	default:
