@@ -1,7 +1,6 @@
 package why
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -133,13 +132,13 @@ func (m Machine) asked(f Flow) string {
 
 // notInHardware asks the profiles of the drivers of both devices.
 func (m Machine) notInHardware(f Flow) reason.Reason {
-	k, ms := m.atFlowAdd(f), m.caps()
-	var first reason.Reason
+	ms := m.caps()
+	var profiles []caps.Profile
 	for _, name := range []string{f.In, f.Out} {
 		d, ok := ms.Device(contract.Down(ms, name).Lowest)
 		if p, known := caps.ProfileOf(d); ok && known {
-			first = cmp.Or(first, k.NotInHardware(p, m.Kernel))
+			profiles = append(profiles, p)
 		}
 	}
-	return cmp.Or(first, reason.FlowNotInHardware)
+	return m.atFlowAdd(f).Unseen(m.Kernel, profiles...)
 }
