@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -48,12 +49,15 @@ const membarrierGlobal = 1
 
 // grace waits for programs to end.
 type grace struct {
+	mu sync.Mutex // for outer and inner
 	// outer is a map of maps: where membarrier(2) is not to be had (nohz_full), the kernel waits for programs when
 	// an element of such a map changes.
 	outer, inner *ebpf.Map
 }
 
 func (g *grace) wait() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if g.outer == nil {
 		_, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0)
 		if errno == 0 {
