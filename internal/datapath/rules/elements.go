@@ -1,3 +1,5 @@
+// Package rules loads the programs that package bpfgen makes of rules, keeps what they look up and what they count, and
+// lets them execute rules only for as long as the daemon says so.
 package rules
 
 import (

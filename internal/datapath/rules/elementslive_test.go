@@ -71,8 +71,10 @@ func (f *follower) keep(s share.Set, most int) *followed {
 func newSetMap(t testing.TB, s share.Set, most int) *ebpf.Map {
 	t.Helper()
 	_ = rlimit.RemoveMemlock() // kernels before 5.11
-	spec := &ebpf.MapSpec{Name: "nfo_test", Type: ebpf.Hash, KeySize: uint32(8 * element.Count(s.Parts)), ValueSize: 4,
-		MaxEntries: uint32(most), Flags: unix.BPF_F_NO_PREALLOC}
+	spec := &ebpf.MapSpec{
+		Name: "nfo_test", Type: ebpf.Hash, KeySize: uint32(8 * element.Count(s.Parts)), ValueSize: 4,
+		MaxEntries: uint32(most), Flags: unix.BPF_F_NO_PREALLOC,
+	}
 	if s.Ranges {
 		var bits []int
 		for _, p := range s.Parts {
@@ -248,8 +250,11 @@ func randoms() []random {
 		{share.Set{Name: "timedtop", Parts: parts(16), Ranges: true}, "type inet_service; flags interval,timeout", top},
 		{share.Set{Name: "nets", Parts: parts(32), Ranges: true}, "type ipv4_addr; flags interval", net4},
 		{share.Set{Name: "timednets", Parts: parts(32), Ranges: true}, "type ipv4_addr; flags interval,timeout", net4},
-		{share.Set{Name: "nets6", Parts: parts(128), Ranges: true}, "type ipv6_addr; flags interval; auto-merge",
-			func(r *rand.Rand) string { return fmt.Sprintf("2001:db8::%x/%d", r.IntN(16)<<4, 124-4*r.IntN(1)) }},
+		{
+			share.Set{Name: "nets6", Parts: parts(128), Ranges: true},
+			"type ipv6_addr; flags interval; auto-merge",
+			func(r *rand.Rand) string { return fmt.Sprintf("2001:db8::%x/%d", r.IntN(16)<<4, 124-4*r.IntN(2)) },
+		},
 		{share.Set{Name: "vports", Parts: parts(16), Ranges: true, Verdicts: true}, "type inet_service : verdict; flags interval", verdict(ports)},
 		{share.Set{Name: "tuples", Parts: parts(32, 16), Ranges: true}, "type ipv4_addr . inet_service; flags interval", netPort},
 		{share.Set{Name: "timedtuples", Parts: parts(32, 16), Ranges: true}, "type ipv4_addr . inet_service; flags interval,timeout", netPort},
