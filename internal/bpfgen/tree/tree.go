@@ -27,7 +27,9 @@ type Tree struct {
 	used  []uint16 // records of each page
 	born  []uint32 // the change that each page was made in
 	free  []uint32
-	limbo []uint32 // replaced, perhaps still read
+	limbo []uint32 // replaced, perhaps still read; the oldest first
+	total uint64   // pages that ever came into limbo
+	first uint32   // the tree's first page
 	next  uint32   // pages from here on were never used
 	now   uint32   // the change that is under way
 	len   int
@@ -50,7 +52,7 @@ func New(arena []uint32, l Layout, o Options) (*Tree, error) {
 	t := &Tree{
 		arena: arena[:pages*cells], layout: l, leaf: l.Leaf().shape(), inner: l.Inner().shape(),
 		cells: cells, keyCells: l.words * l.WordBytes() / cell, wide: l.WordBytes() == 2*cell,
-		used: make([]uint16, pages), born: make([]uint32, pages), next: uint32(1 + o.Reserved), grace: o.Grace,
+		used: make([]uint16, pages), born: make([]uint32, pages), first: uint32(1 + o.Reserved), next: uint32(1 + o.Reserved), grace: o.Grace,
 	}
 	t.publish(root{})
 	return t, nil
@@ -64,7 +66,7 @@ func (t *Tree) Len() int { return t.len }
 
 // Bytes is the size of the pages that hold elements.
 func (t *Tree) Bytes() int {
-	return (int(t.next) - len(t.free) - len(t.limbo)) * t.layout.PageBytes()
+	return (int(t.next-t.first) - len(t.free) - len(t.limbo)) * t.layout.PageBytes()
 }
 
 // Reserved is the cells of a page of the caller's, from 0.
@@ -83,9 +85,27 @@ func (t *Tree) Grace() error {
 			return fmt.Errorf("wait for readers of a tree: %w", err)
 		}
 	}
-	t.free = append(t.free, t.limbo...)
-	t.limbo = t.limbo[:0]
+	t.Release(t.Mark())
 	return nil
+}
+
+// Mark is now, for Release.
+func (t *Tree) Mark() uint64 { return t.total }
+
+// Release says that no reader is left that began before a Mark: what a writer does that does not want changes to wait for
+// Options.Grace.
+func (t *Tree) Release(mark uint64) {
+	n := len(t.limbo) - int(t.total-mark)
+	if n <= 0 {
+		return
+	}
+	t.free = append(t.free, t.limbo[:n]...)
+	t.limbo = slices.Delete(t.limbo, 0, n)
+}
+
+// Waiting is the number of pages that cannot be used before a period of grace, and spare the number of those that can.
+func (t *Tree) Waiting() (waiting, spare int) {
+	return len(t.limbo), len(t.free) + len(t.used) - int(t.next)
 }
 
 func (t *Tree) root() root {
@@ -99,7 +119,10 @@ func (t *Tree) publish(r root) {
 
 // Lookup is the data of the element that has the key. It searches as the generated instructions do.
 func (t *Tree) Lookup(key []uint64) (data uint32, ok bool) {
-	r := t.root()
+	return t.lookup(t.root(), key)
+}
+
+func (t *Tree) lookup(r root, key []uint64) (data uint32, ok bool) {
 	if r.page == 0 || len(key) != t.layout.words {
 		return 0, false
 	}

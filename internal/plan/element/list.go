@@ -2,7 +2,6 @@ package element
 
 import (
 	"iter"
-	"slices"
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/ruleset"
@@ -26,6 +25,7 @@ type List struct {
 	ends     []bool // one for each element, or none
 	rests    []rest // one for each element, or none: nothing of it is in the set
 	catchAll *rest
+	strays   bool
 }
 
 // rest is what elements of plain sets do not have.
@@ -67,7 +67,7 @@ func (l *List) Add(e Element) bool {
 		return false
 	}
 	if e.Last != nil && l.lasts == nil {
-		l.lasts = slices.Clone(l.firsts)
+		l.lasts = append([]byte{}, l.firsts...) // not nil, if there are none
 	}
 	if e.End && l.ends == nil {
 		l.ends = make([]bool, n)
