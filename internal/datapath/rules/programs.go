@@ -23,8 +23,8 @@ type Programs struct {
 }
 
 // Open adopts what an earlier daemon has left in a directory of a bpf file system, or makes it. Programs that are still
-// attached are suspended.
-func Open(dir string) (*Programs, error) {
+// attached are suspended. Report gets errors that come when nobody has called; it may be called from any goroutine.
+func Open(dir string, report func(error)) (*Programs, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make pin directory: %w", err)
 	}
@@ -32,11 +32,11 @@ func Open(dir string) (*Programs, error) {
 	if err != nil {
 		return nil, err
 	}
-	led, err := openLedger(dir)
+	led, err := openLedger(dir, false)
 	if err != nil {
 		return nil, errors.Join(err, l.close())
 	}
-	return &Programs{lease: l, ledger: led, sets: newSets(), load: ebpf.NewProgramWithOptions}, nil
+	return &Programs{lease: l, ledger: led, sets: newSets(report), load: ebpf.NewProgramWithOptions}, nil
 }
 
 // Renew lets programs execute rules for another Heartbeat.
@@ -84,6 +84,17 @@ func (p *Programs) Totals() (map[string]Totals, error) {
 	defer p.mu.Unlock()
 	s, err := p.ledger.read()
 	return s.devices, err
+}
+
+// Look reads what rules have counted from the pins of a daemon that runs, or has run. The error is os.ErrNotExist where
+// none did.
+func Look(dir string) (map[Rule]Counter, error) {
+	l, err := openLedger(dir, true)
+	if err != nil {
+		return nil, err
+	}
+	s, err := l.read()
+	return s.rules, errors.Join(err, l.close())
 }
 
 // Close gives up the descriptors; what is attached stays attached. It is suspended: nobody would suspend it when rules
