@@ -25,7 +25,8 @@ type List struct {
 	ends     []bool // one for each element, or none
 	rests    []rest // one for each element, or none: nothing of it is in the set
 	catchAll *rest
-	strays   bool
+	// What Join has met.
+	strays, touching, open bool
 }
 
 // rest is what elements of plain sets do not have.
