@@ -175,10 +175,19 @@ func (c *Contents) apply(change element.Change) error {
 	return c.store.apply(gone, come)
 }
 
-// Atomic reports whether every packet sees the set either as it was before a change or as it is behind it. For others
-// the programs have to be suspended while Apply runs.
+// Atomic reports whether every packet sees the set either as it was before a change or as it is behind it. For others,
+// those for which Apply returns ErrReread among them, the programs have to be suspended until the set is as it should be.
 func (c *Contents) Atomic(change element.Change) bool {
-	return !change.Made && !change.Gone && c.store.atomic(change.Deleted.Len()+change.Added.Len())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if change.Made || change.Gone || !c.store.atomic(change.Deleted.Len()+change.Added.Len()) {
+		return false
+	}
+	if c.split() {
+		_, _, err := c.nearby(change)
+		return err == nil
+	}
+	return true
 }
 
 func (c *Contents) entries(l *element.List) ([]entry, error) {
