@@ -125,8 +125,10 @@ func (f *frame) load(x share.Field) (space.Value, status) {
 		}
 		return f.addressed()
 	}
-	first, last := base+a.Off/8, base+(a.Off+a.Len+7)/8
-	if last > len(f.data) {
+	if base+(a.Off+a.Len+7)/8 > len(f.data) {
+		if x.Short > 0 && base+(a.Off+x.Short+7)/8 <= len(f.data) {
+			return space.Value{}, doubt
+		}
 		return space.Value{}, absent
 	}
 	var v space.Value
@@ -136,7 +138,6 @@ func (f *frame) load(x share.Field) (space.Value, status) {
 		v.Hi = v.Hi<<1 | v.Lo>>63
 		v.Lo = v.Lo<<1 | one
 	}
-	_ = first
 	return masked(v, x.Mask), there
 }
 
