@@ -12,6 +12,7 @@ import (
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // fastPath is the datapath as the engine wants it.
@@ -204,20 +205,20 @@ func engineStats(s datapath.Stats) engine.Stats {
 		if c, ok := s.Reasons[r]; ok {
 			i := r.Info()
 			out.Reasons = append(out.Reasons, engine.Count{
-				Code: i.Code, Stage: stageName(i.Stage), Text: i.Text, Advice: i.Advice, Counter: engine.Counter(c),
+				Code: i.Code, Stage: stageName(r.Scope()), Text: i.Text, Advice: i.Advice(), Counter: engine.Counter(c),
 			})
 		}
 	}
 	return out
 }
 
-func stageName(s datapath.Stage) string {
+func stageName(s reason.Scope) string {
 	switch s {
-	case datapath.StageFast:
+	case reason.Carried:
 		return "fast"
-	case datapath.StagePacket:
+	case reason.Slow:
 		return "packet"
-	case datapath.StageTable:
+	case reason.Entry:
 		return "table"
 	default:
 		return "observe"
@@ -241,9 +242,9 @@ func engineFlow(l datapath.Flow) engine.Flow {
 		Age: engine.Seconds(l.Age), Idle: engine.Seconds(l.Idle), Lease: engine.Seconds(l.Lease),
 		MaxLen: l.MaxLen, Priority: l.Priority, Mark: l.Mark, Missed: l.Missed,
 	}
-	if l.MissedWhy != datapath.Fast {
+	if l.MissedWhy != reason.Fast {
 		i := l.MissedWhy.Info()
-		f.LastMiss, f.LastMissText, f.LastMissAdvice, f.LastMissAgo = i.Code, i.Text, i.Advice, engine.Seconds(l.MissedAgo)
+		f.LastMiss, f.LastMissText, f.LastMissAdvice, f.LastMissAgo = i.Code, i.Text, i.Advice(), engine.Seconds(l.MissedAgo)
 	}
 	return f
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/nft-offload/nft-offload/internal/handover"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // maxIfindex is the largest interface index: the flow table's key has 24 bits for it.
@@ -131,11 +132,11 @@ func (p *plan) list() {
 		case choice == Off && asked:
 			d.Reason = userOff(name)
 		case l == nil:
-			d.Reason = Reason{NoDevice, fmt.Sprintf("%s does not exist", name), "it is taken up when it appears"}
+			d.Reason = Reason{reason.OffNoDevice, fmt.Sprintf("%s does not exist", name), "it is taken up when it appears"}
 		case l.Kind == kindVRF:
-			d.Reason = Reason{IsVRF, fmt.Sprintf("%s is a VRF, and packets are looked up on its members", name), "list the members in the flowtable"}
+			d.Reason = Reason{reason.OffVRF, fmt.Sprintf("%s is a VRF, and packets are looked up on its members", name), "list the members in the flowtable"}
 		case passes(l) && len(p.stack.ways(l)) == 0:
-			d.Reason = Reason{NoPort, fmt.Sprintf("the bridge %s has no ports", name), "they are taken up when they appear"}
+			d.Reason = Reason{reason.OffNoPort, fmt.Sprintf("the bridge %s has no ports", name), "they are taken up when they appear"}
 		}
 		if !d.Reason.OK() {
 			d.Hook = Off
@@ -166,7 +167,7 @@ func (p *plan) named(listed []string) []string {
 }
 
 func userOff(name string) Reason {
-	return Reason{Code: UserOff, Text: fmt.Sprintf("%s is switched off by --device %s=off", name, name)}
+	return Reason{Code: reason.OffByUser, Text: fmt.Sprintf("%s is switched off by --device %s=off", name, name)}
 }
 
 // active returns the decision about a device that a flowtable lists and that nothing rules out from the start.
@@ -274,7 +275,7 @@ func (p *plan) crowded() map[*Link]Reason {
 		}
 		for _, b := range reach([]*Link{l}, p.stack.below) {
 			if p.spots[b] != nil {
-				out[l] = Reason{IsStacked, fmt.Sprintf("%s stands on %s, which is used itself", l.Name, b.Name), "list one of them in the flowtable"}
+				out[l] = Reason{reason.OffStacked, fmt.Sprintf("%s stands on %s, which is used itself", l.Name, b.Name), "list one of them in the flowtable"}
 				break
 			}
 		}
@@ -369,7 +370,7 @@ func check(v View, choices Choices, ds []Decision) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(choices)) {
 		if !links[name] {
-			return &DeviceError{name, Reason{NoDevice, fmt.Sprintf("--device %s=%s: there is no device %s", name, choices[name], name), "see `ip link`"}}
+			return &DeviceError{name, Reason{reason.OffNoDevice, fmt.Sprintf("--device %s=%s: there is no device %s", name, choices[name], name), "see `ip link`"}}
 		}
 	}
 	return honored(choices, ds)

@@ -3,6 +3,8 @@ package engine
 import (
 	"cmp"
 	"fmt"
+
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // place chooses the hook of a spot.
@@ -17,7 +19,7 @@ func (s *spot) place(failed Reason) {
 	case s.choice == TC:
 		s.hook = TC
 	case l.Kind == "veth":
-		s.hook, s.reason = TC, Reason{TCByDefault, fmt.Sprintf("%s is a veth device, where XDP costs TCP its segmentation offload", l.Name), fmt.Sprintf("--device %s=xdp for small packets", l.Name)}
+		s.hook, s.reason = TC, Reason{reason.TCByDefault, fmt.Sprintf("%s is a veth device, where XDP costs TCP its segmentation offload", l.Name), fmt.Sprintf("--device %s=xdp for small packets", l.Name)}
 	case !xdp.OK():
 		s.hook, s.reason = TC, xdp
 	default:

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // sweepEvery is the rhythm of the sweeps; the datapath's limits (dead entries rest a second) go with it.
@@ -261,23 +262,23 @@ func (e *Engine) refuse(r Refusal) bool {
 	if e.want.Devices[i].Refused {
 		return false // nothing is carried there; only the names of its flows are missing
 	}
-	reason := Reason{AttachFailed, fmt.Sprintf("cannot attach to %s: %v", r.Device, r.Err), "see `nft-offload status` and the kernel log"}
+	no := Reason{reason.OffAttachFailed, fmt.Sprintf("cannot attach to %s: %v", r.Device, r.Err), "see `nft-offload status` and the kernel log"}
 	switch {
 	case r.Gone:
-		reason = Reason{NoDevice, fmt.Sprintf("%s went away", r.Device), "it is taken up when it appears"}
+		no = Reason{reason.OffNoDevice, fmt.Sprintf("%s went away", r.Device), "it is taken up when it appears"}
 	case r.Busy:
-		reason = Reason{XDPBusy, fmt.Sprintf("%s runs an XDP program of somebody else", r.Device), fmt.Sprintf("ip link set dev %s xdp off, or use the tc hook", r.Device)}
+		no = Reason{reason.OffXDPBusy, fmt.Sprintf("%s runs an XDP program of somebody else", r.Device), fmt.Sprintf("ip link set dev %s xdp off, or use the tc hook", r.Device)}
 	}
 	retry := r.Hook == XDP && !r.Gone
 	for i := range e.decisions {
 		d := &e.decisions[i]
 		if p := d.place(r.Device); p != nil {
 			retry = retry && !p.Asked
-			d.leave(r.Device, reason)
+			d.leave(r.Device, no)
 		}
 	}
 	if retry {
-		f := failure{reason: reason}
+		f := failure{reason: no}
 		for _, l := range e.view.Links {
 			if l.Ifindex == e.want.Devices[i].Ifindex {
 				f.link = l
