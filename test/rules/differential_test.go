@@ -2,11 +2,51 @@ package rules_test
 
 import (
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"strconv"
 	"testing"
 	"time"
 )
+
+// framesPerRuleset is how many frames a program of a ruleset meets: enough that loading it is a small part of the time.
+const (
+	framesPerRuleset = 1200
+	framesOfNFT      = 150
+)
+
+// TestRandomRulesRunEarlyAsNFTablesRunsThem puts random frames through random ingress chains. RULES_PACKETS=N makes at
+// least N packet evaluations; RULES_SEED=N is another run than that of every day, RULES_SEED=new one that nobody has
+// seen. A failure is shrunk to one frame and the rules it takes, and printed as txtar.
+func TestRandomRulesRunEarlyAsNFTablesRunsThem(t *testing.T) {
+	packets, err := strconv.Atoi(env("RULES_PACKETS", "50000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed := seedOf(t)
+	l := newLab(t)
+	p := newProof(t, l)
+	start, failures := time.Now(), 0
+	for n := uint64(0); p.all() < packets && failures < 3; n++ {
+		f, err := p.round(newRandom(seed, n))
+		if err != nil {
+			t.Fatalf("round %d: %v", n, err)
+		}
+		if f == nil {
+			continue
+		}
+		first := f.String()
+		f = p.shrunk(f)
+		if why := p.nftsOwn(f); why != "" {
+			p.unlisted++
+			t.Logf("round %d: nft does not list the rules that are in the kernel: %s\n%s", n, why, f.text)
+			continue
+		}
+		failures++
+		t.Errorf("round %d: %s\n%s", n, first, p.describe(f))
+	}
+	p.report(t, time.Since(start))
+}
 
 func seedOf(t testing.TB) uint64 {
 	s := env("RULES_SEED", "1")
@@ -23,55 +63,44 @@ func seedOf(t testing.TB) uint64 {
 	return seed
 }
 
-func TestNFTOnly(t *testing.T) {
-	seed := seedOf(t)
-	l := newLab(t)
-	n, _ := strconv.Atoi(env("RULES_ROUNDS", "20"))
-	start := time.Now()
-	bad, ended, total := 0, 0, 0
-	for i := range uint64(n) {
-		r := newRandom(seed, i)
-		text, rs, err := l.accepted(r.ruleset())
-		if err != nil {
-			t.Fatalf("%v", err)
-		}
-		for _, d := range l.in {
-			frames := r.frames(d, 300)
-			if rs, err = l.load(text); err != nil {
-				t.Fatal(err)
-			}
-			diffs, err := l.nft(d, text, rs, frames, 200*time.Millisecond)
-			if errors.Is(err, errMissing) {
-				t.Logf("%d: %v", i, err)
-				bad++
-				continue
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			o := l.oracle(rs, d)
-			for _, f := range frames {
-				x, _ := o.run(f)
-				if total++; x.fate != passes {
-					ended++
-				}
-			}
-			if len(diffs) > 0 {
-				bad++
-				text, f := l.shrink(text, d, frames, func(text string, fs [][]byte) bool {
-					rs, err := l.load(text)
-					if err != nil {
-						return false
-					}
-					dd, err := l.nft(d, text, rs, fs, 50*time.Millisecond)
-					return err == nil && len(dd) > 0
-				})
-				rs, _ = l.load(text)
-				o := l.oracle(rs, d)
-				x, _ := o.run(f)
-				t.Logf("round %d %s: %v\n%s%x\n%v", i, d.Name, diffs, text, f, x.steps)
-			}
+// all is how many packets were evaluated and compared.
+func (p *proof) all() int {
+	return p.evaluations[0] + p.evaluations[1] + p.nftAlone + p.live[0] + p.live[1]
+}
+
+// round is one ruleset and its frames.
+func (p *proof) round(r *random) (*failure, error) {
+	text, rs, err := p.lab.accepted(r.ruleset())
+	if err != nil {
+		return nil, err
+	}
+	d := pick(r, p.lab.in...)
+	f, err := p.nft(text, rs, d, r.frames(d, framesOfNFT))
+	if f != nil || errors.Is(err, errMissing) {
+		p.refused[fmt.Sprint(err)]++
+		return f, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, hook := range hooks() {
+		if f, err := p.early(text, rs, d, hook, r.frames(d, framesPerRuleset)); f != nil || err != nil {
+			return f, err
 		}
 	}
-	t.Logf("%d bad, %d of %d frames ended, %v", bad, ended, total, time.Since(start))
+	return nil, nil
+}
+
+// report says what was compared.
+func (p *proof) report(t testing.TB, took time.Duration) {
+	t.Logf("%d packets in %v, %d a second: %d at XDP, %d at tc, %d live through nftables alone, %d live with a program at XDP, %d at tc",
+		p.all(), took.Round(time.Second), int(float64(p.all())/took.Seconds()), p.evaluations[0], p.evaluations[1], p.nftAlone, p.live[0], p.live[1])
+	t.Logf("%d programs at XDP and %d at tc; nothing to run early %d and %d times; %d changes of sets; of %d rulesets nft listed less than the kernel does",
+		p.loaded[0], p.loaded[1], p.nothing[0], p.nothing[1], p.changes, p.unlisted)
+	for why, n := range p.refused {
+		t.Logf("not compiled, %d times: %s", n, why)
+	}
+	for _, hook := range hooks() {
+		t.Logf("%s:\n%s", hook, p.tallies[hook])
+	}
 }
