@@ -171,6 +171,9 @@ func (t tally) of(c class) *part {
 func (t tally) String() string {
 	var lines []string
 	for c, s := range t {
+		if s.all == 0 {
+			continue
+		}
 		lines = append(lines, fmt.Sprintf("%-40s %7d ended by rules that run early, %6.2f%% of them early", c, s.all, 100*float64(s.early)/float64(max(s.all, 1))))
 	}
 	slices.Sort(lines)

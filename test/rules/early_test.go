@@ -38,7 +38,7 @@ func (p *proof) load(rs *ruleset.Ruleset, d *device, hook share.Hook) (*early, e
 	if e.share == nil || len(e.share.Entries) == 0 {
 		return nil, errNothing
 	}
-	if e.made, err = bpfgen.Compile(e.share, bpfgen.Options{Ifindex: p.lab.ifindexes()}); err != nil {
+	if e.made, err = bpfgen.Compile(*e.share, bpfgen.Options{Ifindex: p.lab.ifindexes()}); err != nil {
 		return nil, fmt.Errorf("compile: %w", err)
 	}
 	p.generation++
