@@ -20,11 +20,15 @@ type SetID struct {
 func (s SetID) String() string { return string(s.Family) + " " + s.Table + " " + s.Name }
 
 // Element is an element as the kernel has it.
+//
+// In sets of intervals that are not concatenations it is one of two points: the first key of an interval, or, with End,
+// the first one behind it (NFT_SET_ELEM_INTERVAL_END). List.Join makes intervals of them, with First and Last.
 type Element struct {
 	// First and Last are the ends of an interval, both included, as the kernel's registers hold them: components in
 	// their order, in concatenations each filled up to four bytes. Last is nil where the element is one key. Both are
 	// nil for the element "*", which is what is found where no other is.
 	First, Last []byte
+	End         bool
 	// Verdict is the data of an element of a verdict map; empty in other sets.
 	Verdict ruleset.VerdictKind
 	// Chain is where a verdict jumps or goes to.
@@ -38,13 +42,14 @@ type Element struct {
 // CatchAll reports whether it is the element "*".
 func (e *Element) CatchAll() bool { return e.First == nil }
 
-// Change is what one transaction did to the elements of a set.
+// Change is what one transaction did to the elements of a set, as the kernel tells it.
 type Change struct {
 	Set SetID
-	// Reread says that it cannot be told from the notifications: the set has to be read again. The others are empty
-	// then.
-	Reread bool
-	// Deleted and Added are the net effect, in the order in which to apply it. An added element may be there already:
-	// then its verdict or its time has changed.
-	Deleted, Added []Element
+	// Made says that the transaction made the set, or made it anew: Added is all that it has.
+	Made bool
+	// Gone says that the transaction deleted the set.
+	Gone bool
+	// Deleted and Added are the net effect. An added element may have been there before: then its verdict or its time
+	// has changed.
+	Deleted, Added List
 }
