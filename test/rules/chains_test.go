@@ -9,8 +9,8 @@ import (
 // values that frames are made of.
 func (r *random) ruleset() string {
 	var b strings.Builder
+	r.clean, r.narrow = r.often(60), r.often(50)
 	devices := pick(r, `device "r0"`, `device "p0"`, `devices = { "r0", "p0" }`, `devices = { "r0", "p0" }`)
-	both := strings.Contains(devices, ",")
 	b.WriteString("table netdev t {\n" + r.sets())
 	r.base(&b, "c", devices, -10)
 	if r.often(30) {
@@ -25,9 +25,9 @@ func (r *random) ruleset() string {
 		r.subchains(&b)
 		b.WriteString("}\n")
 	}
-	_ = both
 	text := r.targets(b.String())
 	r.values = valuesOf(text)
+	r.aims = aimsOf(text)
 	return text
 }
 
@@ -188,6 +188,9 @@ func (r *random) rule() string {
 		for {
 			m := r.match(p)
 			k := subject(m)
+			if r.narrow && late(m) {
+				continue
+			}
 			if strings.ContainsAny(m, "<>") {
 				if used["order"] {
 					continue
@@ -209,7 +212,7 @@ func (r *random) rule() string {
 			parts = append(parts, match())
 		}
 	}
-	if r.often(8) {
+	if !r.clean && r.often(10) {
 		parts = append(parts, r.sideEffect(p))
 	}
 	parts = append(parts, r.verdict(p, len(parts) == 0))
@@ -260,6 +263,19 @@ func (r *random) sideEffect(p profile) string {
 		all = append(all, p.l4+" dport set 80")
 	}
 	return pick(r, all...)
+}
+
+// late reports whether a match reads what GRO may change before rules see it, so that it is not made at XDP.
+func late(m string) bool {
+	for _, word := range []string{
+		"meta length", "pkttype", "dscp", "ecn", "ttl", "ip length", "ip6 length", "hoplimit", "flowlabel", "ip id", "frag-off", "checksum", "option", "window",
+		"doff", "sequence", "ackseq", "urgptr", "tcp flags", "exthdr", "frag ", "rt ", "hbh", "mark", "priority", "cpu", "@",
+	} {
+		if strings.Contains(m, word) && !strings.Contains(m, " @") {
+			return true
+		}
+	}
+	return false
 }
 
 // subject is what a match is about. nft lists two comparisons of one field as a range, and loses conditions of the link

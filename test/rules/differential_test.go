@@ -101,6 +101,6 @@ func (p *proof) report(t testing.TB, took time.Duration) {
 		t.Logf("not compiled, %d times: %s", n, why)
 	}
 	for _, hook := range hooks() {
-		t.Logf("%s:\n%s", hook, p.tallies[hook])
+		t.Logf("%s: %d of the %d frames that nftables ends were ended early:\n%s", hook, p.endedEarly[hook], p.ended[hook], p.tallies[hook])
 	}
 }

@@ -137,6 +137,12 @@ func (p *proof) one(e *early, x expected, f []byte, j *judged) (int, error) {
 		return 0, err
 	}
 	counts := p.tallies[e.hook].of(classOf(f))
+	if x.fate != passes {
+		p.ended[e.hook]++
+		if got != passes {
+			p.endedEarly[e.hook]++
+		}
+	}
 	must := x.fate != passes && !x.lost && e.decides[x.by]
 	switch {
 	case got != passes && (x.lost || got != x.fate):

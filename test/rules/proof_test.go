@@ -25,6 +25,8 @@ type proof struct {
 	nftAlone    int
 	live        [2]int
 	tallies     [2]tally
+	ended       [2]int         // frames that nftables ends
+	endedEarly  [2]int         // and those of them that the program ended
 	loaded      [2]int         // programs
 	nothing     [2]int         // rulesets of which nothing runs early
 	refused     map[string]int // why rulesets were not compiled

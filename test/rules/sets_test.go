@@ -1,4 +1,36 @@
 package rules_test
 
-// fillSets puts the elements of named sets into the maps of a program.
-func (p *proof) fillSets(e *early) error { return nil }
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nft-offload/nft-offload/internal/datapath/rules"
+	"github.com/nft-offload/nft-offload/internal/nft"
+	"github.com/nft-offload/nft-offload/internal/plan/element"
+)
+
+// fillSets puts the elements of named sets, as the kernel has them now, into the maps of a program.
+func (p *proof) fillSets(e *early) error {
+	for _, set := range e.share.Sets {
+		id := element.SetID{Family: set.Family, Table: set.Table, Name: set.Name}
+		var list *element.List
+		err := p.lab.ns.Do(func() (err error) {
+			list, err = nft.Elements(context.Background(), id)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, m := range p.programs.MapsOf(id) {
+			c, err := rules.NewContents(set, m, func(error) {})
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(c.Replace(list), c.Close()); err != nil {
+				return fmt.Errorf("fill set %s: %w", id, err)
+			}
+		}
+	}
+	return nil
+}
