@@ -279,7 +279,10 @@ func (f *flattener) conditions(e *entry, w way, ms []ruleset.Match) {
 		e.conds = c.Join(e.conds)
 	}
 	if r.Never {
-		e.space, e.end = space.Nothing(), space.Nothing()
+		e.end = space.Nothing()
+		if e.effect.pinned.None() {
+			e.space = e.end // else something is done before the last match
+		}
 	}
 }
 
