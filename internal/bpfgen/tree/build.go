@@ -39,7 +39,7 @@ func (c *change) bury(r root) {
 }
 
 // room is how many records a page gets at first: some places are left for changes.
-func room(s *shape) int { return s.records - s.records/8 }
+func room(records int) int { return records - records/8 }
 
 func (c *change) leaves(elements iter.Seq[Element]) (pages []uint32, err error) {
 	last := make([]uint64, c.layout.words)
@@ -76,7 +76,7 @@ func (c *change) above(below []uint32) (pages []uint32, err error) {
 
 // extend puts a record behind the others of the last page, or in a new one.
 func (c *change) extend(pages []uint32, s *shape, rec []uint32) ([]uint32, error) {
-	if n := len(pages); n > 0 && int(c.used[pages[n-1]]) < room(s) {
+	if n := len(pages); n > 0 && int(c.used[pages[n-1]]) < room(s.records) {
 		p := pages[n-1]
 		c.used[p]++
 		copy(c.record(p, s, int(c.used[p])-1), rec)

@@ -50,6 +50,7 @@ func (t *Tree) begin() *change {
 func (c *change) commit() {
 	c.publish(c.root)
 	c.limbo = append(c.limbo, c.dead...)
+	c.total += uint64(len(c.dead))
 	c.len += c.sum
 }
 

@@ -81,7 +81,7 @@ func (c *change) merge(page uint32, i, height int) error {
 			continue
 		}
 		left, right := c.child(page, l), c.child(page, l+1)
-		if int(c.used[left])+int(c.used[right]) > s.records-s.records/8 {
+		if int(c.used[left])+int(c.used[right]) > room(s.records) {
 			continue
 		}
 		into, err := c.own(left)

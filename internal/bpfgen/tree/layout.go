@@ -84,14 +84,27 @@ func (l Layout) PageBytes() int {
 }
 
 // Pages is how many pages an arena needs for so many elements: every page half full, as changes in the worst order leave
-// them, and some more for changes. Reserved pages come on top.
+// them, and some more for changes that wait for no reader. Reserved pages come on top.
 func (l Layout) Pages(elements int) int {
-	total, below := 1, elements
-	for _, n := 0, l.Leaf().Records; ; n = l.Inner().Records {
-		below = (below + n/2 - 1) / (n / 2)
+	n := l.levels(elements, func(records int) int { return records / 2 })
+	return n + max(minSpare, n/8)
+}
+
+// minSpare is room for 50 changes and more before readers have to be waited for.
+const minSpare = 256
+
+// FixedPages is how many pages an arena needs for so many elements that Build puts there and that never change.
+func (l Layout) FixedPages(elements int) int { return l.levels(elements, room) }
+
+// levels counts pages with so many records each, the header included.
+func (l Layout) levels(elements int, room func(records int) int) int {
+	total, below := 1, max(elements, 1)
+	for records := l.Leaf().Records; ; records = l.Inner().Records {
+		n := room(records)
+		below = (below + n - 1) / n
 		total += below
-		if below <= 1 {
-			return total + max(64, total/8)
+		if below == 1 {
+			return total
 		}
 	}
 }

@@ -27,7 +27,8 @@ type Tree struct {
 	used  []uint16 // records of each page
 	born  []uint32 // the change that each page was made in
 	free  []uint32
-	limbo []uint32 // replaced, perhaps still read
+	limbo []uint32 // replaced, perhaps still read; the oldest first
+	total uint64   // pages that ever came into limbo
 	next  uint32   // pages from here on were never used
 	now   uint32   // the change that is under way
 	len   int
@@ -83,9 +84,27 @@ func (t *Tree) Grace() error {
 			return fmt.Errorf("wait for readers of a tree: %w", err)
 		}
 	}
-	t.free = append(t.free, t.limbo...)
-	t.limbo = t.limbo[:0]
+	t.Release(t.Mark())
 	return nil
+}
+
+// Mark is now, for Release.
+func (t *Tree) Mark() uint64 { return t.total }
+
+// Release says that no reader is left that began before a Mark: what a writer does that does not want changes to wait for
+// Options.Grace.
+func (t *Tree) Release(mark uint64) {
+	n := len(t.limbo) - int(t.total-mark)
+	if n <= 0 {
+		return
+	}
+	t.free = append(t.free, t.limbo[:n]...)
+	t.limbo = slices.Delete(t.limbo, 0, n)
+}
+
+// Waiting is the number of pages that cannot be used before a period of grace, and spare the number of those that can.
+func (t *Tree) Waiting() (waiting, spare int) {
+	return len(t.limbo), len(t.free) + len(t.used) - int(t.next)
 }
 
 func (t *Tree) root() root {

@@ -68,6 +68,9 @@ func (s Space) Reserved() int {
 // Pages is how many pages the arena of a table of so many elements needs, if none of them has to be split.
 func (s Space) Pages(elements int) int { return s.layout.Pages(elements) + s.Reserved() }
 
+// FixedPages is how many it needs if they never change.
+func (s Space) FixedPages(elements int) int { return s.layout.FixedPages(elements) + s.Reserved() }
+
 // Order says which word of the canonical key, which has the words of the components one after another, is where in the
 // tree's key, behind the number of the tuple.
 func (s Space) Order() []int {
