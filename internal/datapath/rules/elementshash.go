@@ -10,23 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nft-offload/nft-offload/internal/plan/element"
-	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
-// verdictData is what stands in a map for a verdict; false for one that leads to a chain.
-func verdictData(v ruleset.VerdictKind) (uint32, bool) {
-	switch v {
-	case ruleset.Accept:
-		return 1, true
-	case ruleset.Drop:
-		return 2, true
-	case ruleset.Return:
-		return 3, true
-	case ruleset.Continue:
-		return 4, true
-	}
-	return 0, false
-}
+// Sizes of what hash maps hold, in bytes.
+const (
+	wordSize  = 8
+	valueSize = 4
+)
 
 // hash has exact keys in a hash map. K is an array of words. The map is the only copy of the keys; what expires is in
 // expiry besides.
@@ -40,6 +30,9 @@ type hash[K comparable] struct {
 // newHash makes the store for keys of so many words. The kernel's keys have at most 64 bytes, and a component at least
 // four of them.
 func newHash(id element.SetID, m *ebpf.Map, words int) (store, error) {
+	if int(m.KeySize()) != words*wordSize || m.ValueSize() != valueSize {
+		return nil, fmt.Errorf("a map with keys of %d and values of %d bytes, not %d and %d", m.KeySize(), m.ValueSize(), words*wordSize, valueSize)
+	}
 	switch words {
 	case 1:
 		return &hash[[1]uint64]{id: id, m: m, key: func(w []uint64) [1]uint64 { return [1]uint64(w) }}, nil
@@ -143,6 +136,8 @@ func (h *hash[K]) find(key []uint64) (entry, bool) {
 	}
 	return entry{first: key, last: key, data: v, expires: h.expiry.when[k]}, true
 }
+
+func (h *hash[K]) atomic(n int) bool { return n <= 1 }
 
 func (h *hash[K]) close() error { return nil }
 

@@ -21,14 +21,18 @@ func (l *List) Join() *List {
 	open := -1
 	last := make([]byte, l.size)
 	for _, i := range order {
-		if open >= 0 {
+		joined := open >= 0
+		if joined {
 			copy(last, l.key(int(i)))
 			decrement(last)
 			out.addJoined(l.at(open), last)
 			open = -1
 		}
-		if !l.end(int(i)) {
+		switch end := l.end(int(i)); {
+		case !end:
 			open = int(i)
+		case !joined && !zero(l.key(int(i))):
+			out.strays = true
 		}
 	}
 	if open >= 0 {
@@ -41,6 +45,22 @@ func (l *List) addJoined(e Element, last []byte) {
 	e.Last = last
 	l.Add(e)
 }
+
+// Strays reports whether Join has met ends without an interval, but that of the key 0: intervals have expired that the
+// kernel has not quite forgotten.
+func (l *List) Strays() bool { return l.strays }
+
+// Below is the key below one in network order; nil for 0.
+func Below(key []byte) []byte {
+	if zero(key) {
+		return nil
+	}
+	out := bytes.Clone(key)
+	decrement(out)
+	return out
+}
+
+func zero(key []byte) bool { return !slices.ContainsFunc(key, func(b byte) bool { return b != 0 }) }
 
 // comparePoints orders points by key. Where an interval ends another may begin: the end comes first.
 func (l *List) comparePoints(i, j int32) int {

@@ -26,6 +26,7 @@ type List struct {
 	ends     []bool // one for each element, or none
 	rests    []rest // one for each element, or none: nothing of it is in the set
 	catchAll *rest
+	strays   bool
 }
 
 // rest is what elements of plain sets do not have.

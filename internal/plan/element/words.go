@@ -1,6 +1,7 @@
 package element
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/nft-offload/nft-offload/internal/plan/share"
@@ -9,15 +10,15 @@ import (
 // registerSize is what each component of a concatenation is filled up to.
 const registerSize = 4
 
-// wordBits is the size of a canonical word.
-const wordBits = 64
+// WordBits is the size of a canonical word.
+const WordBits = 64
 
 // Count is the number of canonical words of a set's keys: one for a component of at most 64 bits, else two.
 func Count(parts []share.Part) int {
 	n := 0
 	for _, p := range parts {
 		n++
-		if p.Bits > wordBits {
+		if p.Bits > WordBits {
 			n++
 		}
 	}
@@ -54,7 +55,7 @@ func Words(dst []uint64, parts []share.Part, key []byte, bigEndian bool) ([]uint
 		if !fits(p, hi, lo) {
 			return dst, false
 		}
-		if p.Bits > wordBits {
+		if p.Bits > WordBits {
 			dst = append(dst, hi)
 		}
 		dst = append(dst, lo)
@@ -77,23 +78,26 @@ func number(b []byte, reversed bool) (hi, lo uint64) {
 
 // fits reports whether a number has no more bits than a component.
 func fits(p share.Part, hi, lo uint64) bool {
-	if p.Bits > wordBits {
-		return p.Bits >= 2*wordBits || hi>>(p.Bits-wordBits) == 0
+	if p.Bits > WordBits {
+		return p.Bits >= 2*WordBits || hi>>(p.Bits-WordBits) == 0
 	}
-	return hi == 0 && (p.Bits == wordBits || lo>>p.Bits == 0)
+	return hi == 0 && (p.Bits == WordBits || lo>>p.Bits == 0)
 }
 
 // Highest appends the words of the highest key of a set.
 func Highest(dst []uint64, parts []share.Part) []uint64 {
 	for _, p := range parts {
-		if p.Bits > wordBits {
-			dst = append(dst, ^uint64(0)>>(2*wordBits-p.Bits), ^uint64(0))
+		if p.Bits > WordBits {
+			dst = append(dst, ^uint64(0)>>(2*WordBits-p.Bits), ^uint64(0))
 			continue
 		}
-		dst = append(dst, ^uint64(0)>>(wordBits-p.Bits))
+		dst = append(dst, ^uint64(0)>>(WordBits-p.Bits))
 	}
 	return dst
 }
+
+// ErrReread is a change that cannot be told from what the kernel said of it: the set has to be read again.
+var ErrReread = errors.New("the set has to be read again")
 
 // FitError is an element that programs cannot have: the set, and what looks it up, stays with the kernel.
 type FitError struct {
