@@ -49,6 +49,9 @@ func (d *Datapath) placed(dev Device, place string, places map[string]variant) (
 
 // goOn says what stands behind the front: nil for the kernel.
 func (f *Front) goOn(ours *ebpf.Program) error {
+	if f.Next == nil {
+		return nil
+	}
 	if ours == nil {
 		if err := f.Next.Delete(f.Slot); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("end the program before ours: %w", err)

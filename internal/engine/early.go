@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -50,10 +51,10 @@ func (e *Early) Sets() []element.SetID {
 	return out
 }
 
-// key tells programs apart. The elements of sets are not part of it: they change while the program runs.
-func (e *Early) key() string {
+// key tells the programs of devices apart. The elements of sets are not part of it: they change while the program runs.
+func (e *Early) key(device string) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%v %v\n", e.Share.Hook, e.Bare)
+	fmt.Fprintf(h, "%s %v %v\n", device, e.Share.Hook, e.Bare)
 	for _, t := range slices.SortedFunc(maps.Keys(e.Tables), func(a, b TableID) int { return compare(a, b) }) {
 		fmt.Fprintf(h, "%v %d\n", t, e.Tables[t])
 	}
@@ -87,4 +88,77 @@ func (e *Early) bypassable() bool {
 	return e.Share.Whole && e.Share.Hook == share.TC && !slices.ContainsFunc(e.Share.Entries, func(n share.Entry) bool {
 		return n.Counter && n.Ending != share.Drops && n.Ending != share.Forwards
 	})
+}
+
+// refusedRules is why a program of rules is not used.
+type refusedRules struct {
+	reason Reason
+	said   string
+	// again says that trying again later may help; else only other rules do.
+	again bool
+}
+
+// place puts the programs of rules on the devices that are wanted, and adds those where nothing else runs.
+func (p earlyPlan) place(want *Desired, links []Link) {
+	want.Early, want.Exist = p.early, p.exist
+	for _, r := range p.devices {
+		if r.Hook == Off {
+			continue
+		}
+		i := slices.IndexFunc(want.Devices, func(d Device) bool { return d.Ifindex == r.Ifindex })
+		if i < 0 {
+			i = len(want.Devices)
+			d := Device{Ifindex: r.Ifindex, Name: r.Name, Hook: TC, Unlisted: true}
+			for _, l := range links {
+				if l.Ifindex == r.Ifindex {
+					d.Bare = !l.Ethernet
+				}
+			}
+			want.Devices = append(want.Devices, d)
+		}
+		want.Devices[i].Early, want.Devices[i].EarlyHook = r.key, r.Hook
+	}
+	slices.SortFunc(want.Devices, func(a, b Device) int { return cmp.Compare(a.Ifindex, b.Ifindex) })
+}
+
+// passable has the devices whose chains are executed early as a whole, so that packets may be carried past them.
+func (p earlyPlan) passable() map[string]bool {
+	out := map[string]bool{}
+	for _, r := range p.devices {
+		if e := p.early[r.key]; r.Hook != Off && e != nil && e.bypassable() {
+			out[r.Name] = true
+		}
+	}
+	return out
+}
+
+// sets are the named sets that any of the programs looks into, and the shape of each.
+func (d Desired) sets() map[element.SetID]string {
+	out := map[element.SetID]string{}
+	for _, dev := range d.Devices {
+		e := d.Early[dev.Early]
+		if e == nil {
+			continue
+		}
+		for i, id := range e.Sets() {
+			s := e.Share.Sets[i]
+			out[id] = fmt.Sprintf("%d %v %v %v %d", e.Tables[TableID{string(s.Family), s.Table}], s.Parts, s.Ranges, s.Verdicts, s.Size)
+		}
+	}
+	return out
+}
+
+// sameEarly reports whether the same programs of rules run on the same devices.
+func (d Desired) sameEarly(o Desired) bool {
+	return maps.Equal(d.earlyKeys(), o.earlyKeys())
+}
+
+func (d Desired) earlyKeys() map[string]string {
+	out := map[string]string{}
+	for _, dev := range d.Devices {
+		if dev.Early != "" {
+			out[dev.Name] = dev.Early
+		}
+	}
+	return out
 }

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -16,33 +18,49 @@ type keeper struct {
 	sets Sets // nil: there are none
 
 	mu   sync.Mutex
-	have map[element.SetID]element.Generation // what is in step from then on
+	have map[element.SetID]step
+}
+
+// step is the state of the ruleset from which on a set is in step, and the shape of its map.
+type step struct {
+	generation element.Generation
+	shape      string
 }
 
 func newKeeper(s Sets) *keeper {
-	return &keeper{sets: s, have: map[element.SetID]element.Generation{}}
+	return &keeper{sets: s, have: map[element.SetID]step{}}
 }
 
-// follow keeps these sets from now on, and no others. It returns when all of them are as the ruleset has them. The
-// programs must be suspended meanwhile if there is a new one among them; fresh says which have new maps.
-func (k *keeper) follow(ctx context.Context, want []element.SetID, fresh func(element.SetID) bool) error {
+// follows reports whether all of these sets are in step.
+func (k *keeper) follows(want map[element.SetID]string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for id, shape := range want {
+		if s, ok := k.have[id]; !ok || s.shape != shape {
+			return false
+		}
+	}
+	return true
+}
+
+// follow keeps these sets from now on, and no others; of each it is told the shape, which is another one when its map
+// is. It returns when all of them are as the ruleset has them. Unless they follow already, the programs must be
+// suspended meanwhile.
+func (k *keeper) follow(ctx context.Context, want map[element.SetID]string) error {
 	if k.sets == nil {
 		return nil
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.sets.Subscribe(want)
-	for id := range k.have {
-		if !slices.Contains(want, id) {
-			delete(k.have, id)
-		}
-	}
+	ids := slices.SortedFunc(maps.Keys(want), func(a, b element.SetID) int { return cmp.Compare(a.String(), b.String()) })
+	k.sets.Subscribe(ids)
+	maps.DeleteFunc(k.have, func(id element.SetID, s step) bool { return want[id] != s.shape })
 	var errs []error
-	for _, id := range want {
-		if _, ok := k.have[id]; ok && !fresh(id) {
+	for _, id := range ids {
+		if _, ok := k.have[id]; ok {
 			continue
 		}
-		if err := k.reread(ctx, id); err != nil {
+		if err := k.reread(ctx, id, want[id]); err != nil {
 			errs = append(errs, &ElementsError{Set: id, Err: err})
 		}
 	}
@@ -60,7 +78,7 @@ func (e *ElementsError) Error() string { return fmt.Sprintf("elements of set %s:
 // Unwrap returns the cause.
 func (e *ElementsError) Unwrap() error { return e.Err }
 
-func (k *keeper) reread(ctx context.Context, id element.SetID) error {
+func (k *keeper) reread(ctx context.Context, id element.SetID, shape string) error {
 	delete(k.have, id)
 	list, err := k.sets.List(ctx, id)
 	if err != nil {
@@ -69,7 +87,7 @@ func (k *keeper) reread(ctx context.Context, id element.SetID) error {
 	if err := k.sets.Replace(id, list); err != nil {
 		return err
 	}
-	k.have[id] = list.Generation
+	k.have[id] = step{list.Generation, shape}
 	return nil
 }
 
@@ -83,14 +101,14 @@ func (k *keeper) apply(ctx context.Context, generation uint32, changes []element
 	defer k.mu.Unlock()
 	var errs []error
 	for _, c := range changes {
-		g, ok := k.have[c.Set]
-		if !ok || !c.Reread && !g.Before(generation) {
+		s, ok := k.have[c.Set]
+		if !ok || !c.Reread && !s.generation.Before(generation) {
 			continue
 		}
 		var err error
 		switch {
 		case c.Reread:
-			err = pause(func() error { return k.reread(ctx, c.Set) })
+			err = pause(func() error { return k.reread(ctx, c.Set, s.shape) })
 		case k.sets.Atomic(c):
 			err = k.sets.Apply(c)
 		default:

@@ -12,20 +12,22 @@ const renewEvery = 500 * time.Millisecond
 // gate says whether the programs of rules may execute any: only while they are made of the rules that there are. A change
 // of the rules shuts it at once, whatever else is under way; the state that was made of a later reading opens it.
 type gate struct {
-	rules Rules // nil: there is nothing to say
+	rules Rules       // nil: there is nothing to say
+	blind func() bool // changes are not heard of
 	log   func(what string, err error)
 
 	mu      sync.Mutex
 	seq     uint64 // changes so far
 	made    uint64 // the change that what is loaded is up to date with
-	watched bool   // changes are heard of
+	held    bool   // programs are being changed
 	open    bool
 	why     string // the last change
 	since   time.Time
+	devices map[uint32]bool // that rules are about
 }
 
-func newGate(r Rules, log func(string, error)) *gate {
-	return &gate{rules: r, log: log, seq: 1, watched: true, why: "start", since: time.Now()}
+func newGate(r Rules, blind func() bool, log func(string, error)) *gate {
+	return &gate{rules: r, blind: blind, log: log, seq: 1, why: "start", since: time.Now()}
 }
 
 // shut suspends the programs. It never waits for long.
@@ -49,6 +51,39 @@ func (g *gate) suspend() {
 	}
 }
 
+// concern says which devices rules are about.
+func (g *gate) concern(want Desired) {
+	devices := devicesOf(want)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.devices = devices
+}
+
+// concerns reports whether rules are about a device: what its program was made of may have changed with it.
+func (g *gate) concerns(ifindex uint32) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.devices[ifindex]
+}
+
+// hold suspends the programs until release, while they are changed.
+func (g *gate) hold() {
+	if g.rules == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.held = true
+	g.suspend()
+}
+
+func (g *gate) release() {
+	g.mu.Lock()
+	g.held = false
+	g.mu.Unlock()
+	g.beat()
+}
+
 // pause suspends the programs while f runs.
 func (g *gate) pause(f func() error) error {
 	g.mu.Lock()
@@ -59,19 +94,6 @@ func (g *gate) pause(f func() error) error {
 		g.beat()
 	}
 	return err
-}
-
-// watch says whether changes are heard of. While they are not, nothing opens the gate.
-func (g *gate) watch(heard bool) {
-	if g.rules == nil {
-		return
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.watched = heard
-	if !heard {
-		g.suspend()
-	}
 }
 
 // now is the number of the last change. What is read after this call has it.
@@ -96,7 +118,7 @@ func (g *gate) beat() {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.made != g.seq || !g.watched {
+	if g.made != g.seq || g.held || g.blind() {
 		return
 	}
 	if err := g.rules.Renew(); err != nil {

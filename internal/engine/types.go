@@ -162,6 +162,12 @@ type Refusal struct {
 	Said  string
 }
 
+// Counted is what the programs of rules have counted.
+type Counted struct {
+	Rules   map[RuleID]Counter
+	Devices map[string]EarlyPackets // by name
+}
+
 // Sweep is what one pass over the table found.
 type Sweep struct {
 	Entries, Deleted int

@@ -23,8 +23,8 @@ type Programs struct {
 }
 
 // Open adopts what an earlier daemon has left in a directory of a bpf file system, or makes it. Programs that are still
-// attached are suspended.
-func Open(dir string) (*Programs, error) {
+// attached are suspended. Report gets errors that come when nobody has called; it may be called from any goroutine.
+func Open(dir string, report func(error)) (*Programs, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make pin directory: %w", err)
 	}
@@ -36,7 +36,7 @@ func Open(dir string) (*Programs, error) {
 	if err != nil {
 		return nil, errors.Join(err, l.close())
 	}
-	return &Programs{lease: l, ledger: led, sets: newSets(), load: ebpf.NewProgramWithOptions}, nil
+	return &Programs{lease: l, ledger: led, sets: newSets(report), load: ebpf.NewProgramWithOptions}, nil
 }
 
 // Renew lets programs execute rules for another Heartbeat.

@@ -82,7 +82,7 @@ func dropping() Device {
 
 func open(t *testing.T, dir string) *Programs {
 	t.Helper()
-	p, err := Open(dir)
+	p, err := Open(dir, func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}
