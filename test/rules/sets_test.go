@@ -2,10 +2,8 @@ package rules_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
-	"github.com/nft-offload/nft-offload/internal/datapath/rules"
 	"github.com/nft-offload/nft-offload/internal/nft"
 	"github.com/nft-offload/nft-offload/internal/plan/element"
 )
@@ -22,14 +20,8 @@ func (p *proof) fillSets(e *early) error {
 		if err != nil {
 			return err
 		}
-		for _, m := range p.programs.MapsOf(id) {
-			c, err := rules.NewContents(set, m, func(error) {})
-			if err != nil {
-				return err
-			}
-			if err := errors.Join(c.Replace(list), c.Close()); err != nil {
-				return fmt.Errorf("fill set %s: %w", id, err)
-			}
+		if err := p.programs.Replace(id, list); err != nil {
+			return fmt.Errorf("fill set %s: %w", id, err)
 		}
 	}
 	return nil

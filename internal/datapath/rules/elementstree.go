@@ -45,7 +45,7 @@ func newTreeStore(id element.SetID, m *ebpf.Map, part share.Part) (store, error)
 	if err != nil {
 		return nil, err
 	}
-	t, err := tree.New(cells(arena), layout, tree.Options{Grace: grace})
+	t, err := tree.New(cells(arena), layout, tree.Options{Grace: synchronize})
 	if err != nil {
 		return nil, errors.Join(err, unix.Munmap(arena))
 	}
@@ -70,8 +70,8 @@ func cells(arena []byte) []uint32 {
 	return unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(arena))), len(arena)/4)
 }
 
-// grace waits for all programs that run: MEMBARRIER_CMD_GLOBAL is synchronize_rcu (kernel/sched/membarrier.c).
-func grace() error {
+// synchronize waits for all programs that run: MEMBARRIER_CMD_GLOBAL is synchronize_rcu (kernel/sched/membarrier.c).
+func synchronize() error {
 	const global = 1 // MEMBARRIER_CMD_GLOBAL
 	if _, _, err := unix.Syscall(unix.SYS_MEMBARRIER, global, 0, 0); err != 0 {
 		return fmt.Errorf("wait for running programs: %w", err)

@@ -41,7 +41,7 @@ func newTupleStore(id element.SetID, m *ebpf.Map, parts []share.Part) (store, er
 	if s.arena, err = mapArena(m, room.Layout()); err != nil {
 		return nil, err
 	}
-	if s.table, err = tuple.New(cells(s.arena), room, grace); err != nil {
+	if s.table, err = tuple.New(cells(s.arena), room, synchronize); err != nil {
 		return nil, errors.Join(err, unix.Munmap(s.arena))
 	}
 	return s, nil
