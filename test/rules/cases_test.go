@@ -25,6 +25,7 @@ func TestKeptCasesRunEarlyAsNFTablesRunsThem(t *testing.T) {
 	}
 	l := newLab(t)
 	p := newProof(t, l)
+	p.strict = true
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			k, err := readCase(file)
@@ -69,10 +70,6 @@ func readCase(file string) (kept, error) {
 
 // repeat compares a case in every way.
 func (p *proof) repeat(t *testing.T, k kept, d *device) {
-	rs, err := p.lab.load(k.text)
-	if err != nil {
-		t.Fatal(err)
-	}
 	report := func(f *failure, err error) {
 		if err != nil {
 			t.Error(err)
@@ -80,8 +77,11 @@ func (p *proof) repeat(t *testing.T, k kept, d *device) {
 			t.Errorf("%s\n%s", f, p.describe(f))
 		}
 	}
-	report(p.nft(k.text, rs, d, k.frames[d.Name]))
 	for _, hook := range hooks() {
+		rs, err := p.lab.load(k.text)
+		if err != nil {
+			t.Fatal(err)
+		}
 		report(p.early(k.text, rs, d, hook, k.frames[d.Name]))
 		report(p.alive(k.text, d, hook, k.frames[d.Name], patience))
 	}

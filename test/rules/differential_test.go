@@ -2,7 +2,6 @@ package rules_test
 
 import (
 	"errors"
-	"fmt"
 	"hash/fnv"
 	"strconv"
 	"testing"
@@ -12,7 +11,7 @@ import (
 // framesPerRuleset is how many frames a program of a ruleset meets: enough that loading it is a small part of the time.
 const (
 	framesPerRuleset = 1200
-	framesOfNFT      = 150
+	liveFrames       = 120 // of which each is sent twice: with a program in front, and without
 )
 
 // TestRandomRulesRunEarlyAsNFTablesRunsThem puts random frames through random ingress chains. RULES_PACKETS=N makes at
@@ -75,20 +74,21 @@ func (p *proof) round(r *random) (*failure, error) {
 		return nil, err
 	}
 	d := pick(r, p.lab.in...)
-	f, err := p.nft(text, rs, d, r.frames(d, framesOfNFT))
-	if f != nil || errors.Is(err, errMissing) {
-		p.refused[fmt.Sprint(err)]++
-		return f, nil
+	live := pick(r, hooks()...)
+	f, err := p.alive(text, d, live, r.frames(d, liveFrames), patience)
+	if errors.Is(err, errMissing) {
+		p.refused[err.Error()]++
+		return nil, nil
 	}
-	if err != nil {
-		return nil, err
+	if f != nil || err != nil {
+		return f, err
 	}
 	for _, hook := range hooks() {
 		if f, err := p.early(text, rs, d, hook, r.frames(d, framesPerRuleset)); f != nil || err != nil {
 			return f, err
 		}
 	}
-	return nil, nil
+	return p.changing(text, d, live, r)
 }
 
 // report says what was compared.

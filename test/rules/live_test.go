@@ -113,8 +113,14 @@ func (p *proof) alive(text string, d *device, hook share.Hook, frames [][]byte, 
 		return nil, err
 	}
 	wrong, err := l.kernel(d, text, frames, want, nil, wait)
-	if err != nil || len(wrong) > 0 {
-		return fail(wrong...), err
+	p.nftAlone += len(frames)
+	if err != nil {
+		return nil, err
+	}
+	if len(wrong) > 0 {
+		f := fail(wrong...)
+		f.stage = stageNFT
+		return f, nil
 	}
 	alone, err := l.collect(leaves(xs), wait)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +20,7 @@ type proof struct {
 	programs   *rules.Programs
 	stands     map[standKey]*stand
 	generation int
+	strict     bool // everything has to compile
 	// What was compared: frames evaluated by programs, by hook; live frames with nftables alone and with a program.
 	evaluations [2]int
 	nftAlone    int
@@ -68,6 +68,12 @@ func newProof(t testing.TB, l *lab) *proof {
 	return p
 }
 
+// stageNFT is the stage without programs.
+const stageNFT = "nft"
+
+// shortWait is patience with what has failed before.
+const shortWait = 50 * time.Millisecond
+
 func hooks() []share.Hook { return []share.Hook{share.XDP, share.TC} }
 
 // failure is a difference, and how to see it again.
@@ -94,11 +100,13 @@ func (p *proof) early(text string, rs *ruleset.Ruleset, d *device, hook share.Ho
 	case errors.Is(err, errNothing):
 		p.nothing[hook]++
 		return nil, nil
-	case errors.As(err, &refused) && strings.Contains(err.Error(), "unreachable"):
+	case errors.As(err, &refused) && !p.strict && strings.Contains(err.Error(), "unreachable"):
 		p.refused["unreachable"]++
 		return nil, nil
 	case errors.As(err, &refused):
 		return fail(frames[:1], fmt.Sprintf("%v", err)), nil
+	case err != nil && p.strict:
+		return fail(frames[:1], err.Error()), nil
 	case err != nil:
 		p.refused[err.Error()]++
 		return nil, nil
@@ -121,31 +129,27 @@ func (p *proof) early(text string, rs *ruleset.Ruleset, d *device, hook share.Ho
 	return fail(frames, j.wrong...), nil
 }
 
-// nft compares nftables alone with package eval. The ruleset is loaded, and no packet has come yet.
-func (p *proof) nft(text string, rs *ruleset.Ruleset, d *device, frames [][]byte) (*failure, error) {
-	wrong, err := p.lab.nft(d, text, rs, frames, patience)
-	p.nftAlone += len(frames)
-	if err != nil || len(wrong) == 0 {
-		return nil, err
-	}
-	return &failure{stage: "nft", d: d, wrong: wrong, text: text, frames: frames}, nil
-}
-
 // again repeats the stage of a failure with other rules or frames.
 func (p *proof) again(f *failure, text string, frames [][]byte) (*failure, error) {
 	rs, err := p.lab.load(text)
 	if err != nil {
 		return nil, err
 	}
-	switch f.stage {
-	case "nft":
-		wrong, err := p.lab.nft(f.d, text, rs, frames, 50*time.Millisecond)
+	hook := share.XDP
+	if strings.HasSuffix(f.stage, share.TC.String()) {
+		hook = share.TC
+	}
+	switch {
+	case f.stage == stageNFT:
+		wrong, err := p.lab.nft(f.d, text, rs, frames, shortWait)
 		if err != nil || len(wrong) == 0 {
 			return nil, err
 		}
 		return &failure{stage: f.stage, d: f.d, wrong: wrong, text: text, frames: frames}, nil
-	case "xdp", "tc":
-		return p.early(text, rs, f.d, hooks()[slices.Index([]string{"xdp", "tc"}, f.stage)], frames)
+	case strings.HasPrefix(f.stage, "live "):
+		return p.alive(text, f.d, hook, frames, shortWait)
+	case f.stage == hook.String():
+		return p.early(text, rs, f.d, hook, frames)
 	}
 	return nil, fmt.Errorf("stage %s cannot be repeated", f.stage)
 }
@@ -167,7 +171,7 @@ func (p *proof) shrunk(f *failure) *failure {
 // nftsOwn says whether a difference is nft's: its listing, which is all that anybody else knows, may say less than the
 // rules in the kernel do. Then the listing, loaded again, counts what eval says, or cannot be loaded at all.
 func (p *proof) nftsOwn(f *failure) string {
-	if f.stage != "nft" {
+	if f.stage != stageNFT {
 		return ""
 	}
 	if _, err := p.lab.load(f.text); err != nil {
