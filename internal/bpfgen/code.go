@@ -123,6 +123,7 @@ func (c *code) size() int {
 
 // link resolves the jumps.
 func (c *code) link() (asm.Instructions, error) {
+	c.prune()
 	at := make([]int, len(c.ins)+1)
 	for i, ins := range c.ins {
 		at[i+1] = at[i] + width(ins)

@@ -100,9 +100,6 @@ func (p *proof) early(text string, rs *ruleset.Ruleset, d *device, hook share.Ho
 	case errors.Is(err, errNothing):
 		p.nothing[hook]++
 		return nil, nil
-	case errors.As(err, &refused) && !p.strict && strings.Contains(err.Error(), "unreachable"):
-		p.refused["unreachable"]++
-		return nil, nil
 	case errors.As(err, &refused):
 		return fail(frames[:1], fmt.Sprintf("%v", err)), nil
 	case err != nil && p.strict:
