@@ -39,7 +39,7 @@ type matcher struct {
 func (m *matcher) conds(cs []share.Cond) error {
 	var all uint32
 	for _, c := range cs {
-		all |= m.l.bits(c.Fields)
+		all |= m.l.needs(c.Fields)
 	}
 	if all != 0 {
 		m.jump(asm.JSet.Imm(regAbsent, int32(all), ""), m.next)
@@ -58,6 +58,9 @@ func (m *matcher) told(fs []share.Field) {
 	if ask != 0 {
 		m.jump(asm.JSet.Imm(regDoubt, int32(ask), ""), toLeave)
 		m.sure |= ask
+	}
+	if half := m.l.halves(fs); half != 0 {
+		m.jump(asm.JSet.Imm(regAbsent, int32(half), ""), toLeave)
 	}
 }
 

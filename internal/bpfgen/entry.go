@@ -120,7 +120,7 @@ func (m *matcher) verdictMap(i int, e *share.Entry, end int) error {
 	if err != nil {
 		return err
 	}
-	if b := m.l.bits(e.Key); b != 0 {
+	if b := m.l.needs(e.Key); b != 0 {
 		m.jump(asm.JSet.Imm(regAbsent, int32(b), ""), m.next)
 	}
 	m.told(e.Key)

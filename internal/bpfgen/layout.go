@@ -93,7 +93,17 @@ func newLayout(s *share.Share, opts Options) (*layout, error) {
 func (l *layout) fieldsOf(fs []share.Field) {
 	for _, f := range fs {
 		l.fields = append(l.fields, f.At)
+		if short, ok := shortOf(f); ok {
+			l.fields = append(l.fields, short)
+		}
 	}
+}
+
+// shortOf is the part of a field that the kernel reads at least, where that is not all of it.
+func shortOf(f share.Field) (space.Field, bool) {
+	short := f.At
+	short.Len = f.Short
+	return short, f.Short > 0 && f.Short < f.At.Len
 }
 
 func (l *layout) place(f space.Field) error {
@@ -167,6 +177,29 @@ func (l *layout) bits(fs []share.Field) uint32 {
 	var b uint32
 	for _, f := range fs {
 		b |= l.places[f.At].class
+	}
+	return b
+}
+
+// needs is the classes without which a comparison of some fields fails.
+func (l *layout) needs(fs []share.Field) uint32 {
+	var b uint32
+	for _, f := range fs {
+		if short, ok := shortOf(f); ok {
+			f.At = short
+		}
+		b |= l.places[f.At].class
+	}
+	return b
+}
+
+// halves is the classes of fields that may be there in part, of which nothing can be told then.
+func (l *layout) halves(fs []share.Field) uint32 {
+	var b uint32
+	for _, f := range fs {
+		if _, ok := shortOf(f); ok {
+			b |= l.places[f.At].class
+		}
 	}
 	return b
 }
