@@ -16,9 +16,15 @@ type place struct {
 	number int // in its chain, from 1
 }
 
+// theHook is the number of no rule: an ingress hook of the inet family drops malformed packets before the first.
+const theHook = -1
+
 func (p place) String() string {
-	if p.number == 0 {
+	switch p.number {
+	case 0:
 		return fmt.Sprintf("%s %s %s policy", p.family, p.table, p.chain)
+	case theHook:
+		return fmt.Sprintf("%s %s %s, for it is malformed", p.family, p.table, p.chain)
 	}
 	return fmt.Sprintf("%s %s %s rule %d", p.family, p.table, p.chain, p.number)
 }
@@ -119,9 +125,12 @@ func (o *oracle) run(frame []byte) (expected, error) {
 	}
 	if len(res.Chains) > 0 && x.fate != passes {
 		last := res.Chains[len(res.Chains)-1]
-		if last.Policy {
+		switch {
+		case last.Policy:
 			x.by = place{last.Chain.Family, last.Chain.Table, last.Chain.Name, 0}
-		} else if len(x.rules) > 0 {
+		case last.Steps == 0:
+			x.by = place{last.Chain.Family, last.Chain.Table, last.Chain.Name, theHook}
+		default:
 			x.by = x.rules[len(x.rules)-1]
 		}
 	}
