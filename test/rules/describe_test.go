@@ -23,7 +23,7 @@ func (p *proof) describe(f *failure) string {
 	fmt.Fprintln(&b, "-- eval --")
 	for _, x := range f.frames[:min(len(f.frames), 5)] {
 		e, err := o.run(x)
-		fmt.Fprintf(&b, "%s: %s by %s %v\n\t%s\n", classOf(x), e.fate, e.by, err, strings.Join(e.steps, "\n\t"))
+		fmt.Fprintf(&b, "%s: %s by %s %v\n%s", classOf(x), e.fate, e.by, err, e.way())
 	}
 	return b.String()
 }

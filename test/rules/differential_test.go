@@ -10,7 +10,7 @@ import (
 
 // framesPerRuleset is how many frames a program of a ruleset meets: enough that loading it is a small part of the time.
 const (
-	framesPerRuleset = 1200
+	framesPerRuleset = 2000
 	liveFrames       = 120 // of which each is sent twice: with a program in front, and without
 )
 
@@ -18,7 +18,7 @@ const (
 // least N packet evaluations; RULES_SEED=N is another run than that of every day, RULES_SEED=new one that nobody has
 // seen. A failure is shrunk to one frame and the rules it takes, and printed as txtar.
 func TestRandomRulesRunEarlyAsNFTablesRunsThem(t *testing.T) {
-	packets, err := strconv.Atoi(env("RULES_PACKETS", "50000"))
+	packets, err := strconv.Atoi(env("RULES_PACKETS", "1000000"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package rules_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/nft-offload/nft-offload/internal/eval"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
@@ -46,12 +47,20 @@ func (f fate) String() string { return [...]string{"passes", "drops", "forwards"
 type expected struct {
 	fate   fate
 	by     place    // who ended it
-	rules  []place  // met, in order
 	counts []place  // of the counters on the way, one for each counter statement
 	bytes  uint64   // that each of them counts
 	dups   int      // copies that rules made
 	lost   bool     // the frame does not come to the hook
-	steps  []string // for people
+	steps  []eval.Step
+}
+
+// way is the rules that the frame met, for people.
+func (x expected) way() string {
+	var b strings.Builder
+	for _, s := range x.steps {
+		fmt.Fprintf(&b, "\t%s: matched %v, reached %d %s\n", placeOf(s.Rule), s.Matched, s.Reached, s.Verdict)
+	}
+	return b.String()
 }
 
 // count is what a counter says.
@@ -111,9 +120,8 @@ func (o *oracle) run(frame []byte) (expected, error) {
 	case eval.Unknown, eval.Queued:
 		return x, fmt.Errorf("%w: %v", errMissing, res.Missing)
 	}
+	x.steps = res.Steps
 	for _, s := range res.Steps {
-		x.rules = append(x.rules, placeOf(s.Rule))
-		x.steps = append(x.steps, fmt.Sprintf("%s: matched %v, reached %d %s", placeOf(s.Rule), s.Matched, s.Reached, s.Verdict))
 		for _, stmt := range s.Rule.Stmts[:min(s.Reached, len(s.Rule.Stmts))] {
 			switch stmt.(type) {
 			case ruleset.Counter:
@@ -131,7 +139,7 @@ func (o *oracle) run(frame []byte) (expected, error) {
 		case last.Steps == 0:
 			x.by = place{last.Chain.Family, last.Chain.Table, last.Chain.Name, theHook}
 		default:
-			x.by = x.rules[len(x.rules)-1]
+			x.by = placeOf(x.steps[len(x.steps)-1].Rule)
 		}
 	}
 	return x, nil
