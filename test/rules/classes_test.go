@@ -145,14 +145,20 @@ func kindOf6(b []byte) kind {
 	return plain
 }
 
-// mayBeLeft reports whether a program may leave frames of a class to the kernel because it cannot tell what they are.
-func (c class) mayBeLeft() bool {
+// leastEarly is how many percent of the frames of a class, of those that rules end which run early, a program has to end
+// itself. The others it leaves to the kernel because it cannot tell what is in them: fields of a transport header that
+// only the first fragment has, or that are behind more headers than it follows.
+func (c class) leastEarly() float64 {
 	switch c.kind {
-	case plain, arpFrame, otherFrame, options, firstFragment:
-		return c.tags > 2
-	case laterFragment, extensions, manyExtensions, cutOff, malformed:
+	case laterFragment:
+		return 50
+	case manyExtensions:
+		return 50
+	case cutOff:
+		return 90
+	case plain, arpFrame, otherFrame, options, firstFragment, extensions, malformed:
 	}
-	return true
+	return 100
 }
 
 // tally counts, by class of frame, those that nftables ends and those of them that a program has ended early.
@@ -166,6 +172,18 @@ func (t tally) of(c class) *part {
 		t[c] = &part{}
 	}
 	return t[c]
+}
+
+// missed are the classes of which too much was left; where there were few, that says nothing.
+func (t tally) missed() []string {
+	const few = 100
+	var out []string
+	for c, p := range t {
+		if least := c.leastEarly(); p.all >= few && 100*float64(p.early) < least*float64(p.all) {
+			out = append(out, fmt.Sprintf("%s: %d of %d ended early, want %.0f%%", c, p.early, p.all, least))
+		}
+	}
+	return out
 }
 
 func (t tally) String() string {

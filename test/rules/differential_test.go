@@ -45,6 +45,11 @@ func TestRandomRulesRunEarlyAsNFTablesRunsThem(t *testing.T) {
 		t.Errorf("round %d: %s\n%s", n, first, p.describe(f))
 	}
 	p.report(t, time.Since(start))
+	for _, hook := range hooks() {
+		for _, m := range p.tallies[hook].missed() {
+			t.Errorf("%s: %s", hook, m)
+		}
+	}
 }
 
 func seedOf(t testing.TB) uint64 {

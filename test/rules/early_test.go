@@ -190,7 +190,7 @@ func (p *proof) one(e *early, x expected, f []byte, j *judged) (int, error) {
 	switch c := classOf(f); {
 	case after == before:
 		j.add(f, "a frame (%s) comes to the end, which %s %s early", c, x.by, x.fate)
-	case !c.mayBeLeft():
+	case c.leastEarly() == 100:
 		j.add(f, "a frame (%s) is left to the kernel, which %s %s early", c, x.by, x.fate)
 	}
 	return 0, nil

@@ -46,11 +46,11 @@ func (f fate) String() string { return [...]string{"passes", "drops", "forwards"
 // expected is what package eval says of one frame.
 type expected struct {
 	fate   fate
-	by     place    // who ended it
-	counts []place  // of the counters on the way, one for each counter statement
-	bytes  uint64   // that each of them counts
-	dups   int      // copies that rules made
-	lost   bool     // the frame does not come to the hook
+	by     place   // who ended it
+	counts []place // of the counters on the way, one for each counter statement
+	bytes  uint64  // that each of them counts
+	dups   int     // copies that rules made
+	lost   bool    // the frame does not come to the hook
 	steps  []eval.Step
 }
 
