@@ -3,9 +3,13 @@ package rules_test
 import (
 	"errors"
 	"hash/fnv"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
 // framesPerRuleset is how many frames a program of a ruleset meets: enough that loading it is a small part of the time.
@@ -75,10 +79,14 @@ func (p *proof) all() int {
 // round is one ruleset and its frames.
 func (p *proof) round(r *random) (*failure, error) {
 	text, rs, err := p.lab.accepted(r.ruleset())
+	if err != nil && strings.Contains(err.Error(), "signal: aborted") {
+		p.refused["nft aborts"]++
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	d := pick(r, p.lab.in...)
+	d := p.concerned(r, rs)
 	live := pick(r, hooks()...)
 	f, err := p.alive(text, d, live, r.frames(d, liveFrames), patience)
 	if errors.Is(err, errMissing) {
@@ -94,6 +102,20 @@ func (p *proof) round(r *random) (*failure, error) {
 		}
 	}
 	return p.changing(text, d, live, r)
+}
+
+// concerned is a device that has chains.
+func (p *proof) concerned(r *random, rs *ruleset.Ruleset) *device {
+	var names []string
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			if c.Base != nil {
+				names = append(names, c.Base.Devices...)
+			}
+		}
+	}
+	name := pick(r, names...)
+	return p.lab.in[slices.IndexFunc(p.lab.in, func(d *device) bool { return d.Name == name })]
 }
 
 // report says what was compared.
