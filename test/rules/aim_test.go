@@ -59,7 +59,7 @@ func aimAt(line string) aim {
 func addrsBehind(line, word string) []netip.Addr {
 	var out []netip.Addr
 	for _, w := range wordsBehind(line, word) {
-		for _, end := range strings.Split(w, "-") {
+		for end := range strings.SplitSeq(w, "-") {
 			end, _, _ = strings.Cut(end, "/")
 			if a, err := netip.ParseAddr(end); err == nil {
 				out = append(out, a)
@@ -72,7 +72,7 @@ func addrsBehind(line, word string) []netip.Addr {
 func portsBehind(line, word string) []uint16 {
 	var out []uint16
 	for _, w := range wordsBehind(line, word) {
-		for _, end := range strings.Split(w, "-") {
+		for end := range strings.SplitSeq(w, "-") {
 			if p, err := strconv.ParseUint(end, 10, 16); err == nil {
 				out = append(out, uint16(p))
 			}
@@ -88,7 +88,7 @@ func wordsBehind(line, word string) []string {
 		return nil
 	}
 	var out []string
-	for _, w := range strings.Fields(rest) {
+	for w := range strings.FieldsSeq(rest) {
 		w = strings.Trim(w, "{},;")
 		if w == "" || strings.ContainsAny(w, ".:0123456789=!<>&") || w == "vmap" || w == "ip" || w == "dport" || w == "tcp" || w == "udp" {
 			out = append(out, w)

@@ -13,7 +13,7 @@ func (r *random) ruleset() string {
 	devices := pick(r, `device "r0"`, `device "p0"`, `devices = { "r0", "p0" }`, `devices = { "r0", "p0" }`)
 	r.size = pick(r, 1, 1, 1, 1, 1, 2)
 	if r.often(3) {
-		r.size = 20
+		r.size = pick(r, 20, 60)
 	}
 	b.WriteString("table netdev t {\n" + r.sets())
 	r.base(&b, "c", devices, -10)

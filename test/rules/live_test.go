@@ -152,7 +152,7 @@ func (p *proof) front(e *early, text string, frames [][]byte, want sums, n int, 
 	}
 	var wrong []string
 	for part := range slices.Chunk(frames, 100) {
-		if err = errors.Join(p.programs.Renew(), p.lab.send(e.d, part)); err != nil {
+		if err = errors.Join(p.programs.Renew(), e.d.send(part)); err != nil {
 			break
 		}
 	}

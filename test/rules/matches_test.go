@@ -179,9 +179,9 @@ func (r *random) matchTransport(p profile) string {
 	}
 	switch {
 	case p.l3 == "ip" && r.often(10):
-		return pick(r, "igmp type "+pick(r, "membership-query", "!= membership-query"), "ah spi "+pick(r, "1", "> 0"), "esp spi "+pick(r, "1", "!= 1"), "comp nexthdr 6")
+		return pick(r, "igmp type "+pick(r, "membership-query", "!= membership-query"), "ah spi "+pick(r, "1", "> 0"), "esp spi "+pick(r, "1", "!= 1"), "comp cpi 1")
 	case r.often(10):
-		return pick(r, "dccp dport "+pick(r, "80", "22-443"), "udplite dport "+pick(r, "53", "!= 53"), "esp sequence > 0", "ah nexthdr tcp")
+		return pick(r, "dccp dport "+pick(r, "80", "22-443"), "udplite dport "+pick(r, "53", "!= 53"), "esp sequence > 0", "ah sequence 1")
 	}
 	return pick(r, "th sport "+pick(r, "53", "> 1000"), "th dport "+pick(r, "80", "{ 22, 443 }", "1000-1005"))
 }

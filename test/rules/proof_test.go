@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -105,7 +106,7 @@ func (p *proof) early(text string, rs *ruleset.Ruleset, d *device, hook share.Ho
 	case err != nil && p.strict:
 		return fail(frames[:1], err.Error()), nil
 	case err != nil:
-		p.refused[err.Error()]++
+		p.refuse(err)
 		return nil, nil
 	}
 	p.loaded[hook]++
@@ -124,6 +125,11 @@ func (p *proof) early(text string, rs *ruleset.Ruleset, d *device, hook share.Ho
 		return fail([][]byte{j.frame}, j.wrong...), nil
 	}
 	return fail(frames, j.wrong...), nil
+}
+
+// refuse counts why a ruleset was not compiled, without the numbers and names in the text.
+func (p *proof) refuse(err error) {
+	p.refused[regexp.MustCompile(`\d+|set \w+`).ReplaceAllString(err.Error(), "_")]++
 }
 
 // again repeats the stage of a failure with other rules or frames.
