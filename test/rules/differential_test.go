@@ -30,7 +30,7 @@ func TestRandomRulesRunEarlyAsNFTablesRunsThem(t *testing.T) {
 	l := newLab(t)
 	p := newProof(t, l)
 	start, failures := time.Now(), 0
-	for n := uint64(0); p.all() < packets && failures < 6; n++ {
+	for n := uint64(0); p.all() < packets && failures < 3; n++ {
 		f, err := p.round(newRandom(seed, n))
 		if err != nil {
 			t.Fatalf("round %d: %v", n, err)
