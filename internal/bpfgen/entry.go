@@ -47,7 +47,7 @@ func (c *counters) slot(e *share.Entry) int32 {
 // entry writes the code of an entry. It falls through where the next entry is to follow.
 func (g *generator) entry(i int) (*code, error) {
 	e := &g.share.Entries[i]
-	m := &matcher{code: &code{}, l: g.layout, maps: g.maps}
+	m := &matcher{code: &code{}, l: g.layout, maps: g.maps, unsure: toLeave}
 	m.next = m.label()
 	if err := m.conds(e.Conds); err != nil {
 		return nil, err
@@ -116,17 +116,18 @@ func (m *matcher) note(slot int32) {
 
 // verdictMap does what the element says that has the packet's key.
 func (m *matcher) verdictMap(i int, e *share.Entry, end int) error {
-	name, err := m.maps.set(e.Map, e.Key)
+	t, err := m.maps.set(e.Map, e.Key)
 	if err != nil {
 		return err
 	}
-	if b := m.l.needs(e.Key); b != 0 {
-		m.jump(asm.JSet.Imm(regAbsent, int32(b), ""), m.next)
+	if b := m.l.bits(e.Key); b != 0 {
+		m.any(atAbsent, b, m.next)
 	}
 	m.told(e.Key)
-	m.lookup(name, e.Key)
-	m.jump(asm.JEq.Imm(asm.R0, 0, ""), m.next)
-	m.add(asm.LoadMem(asm.R2, asm.R0, 0, asm.Word), asm.Mov.Imm(asm.R1, 0))
+	if err := m.lookup(t, e.Key, m.next); err != nil {
+		return err
+	}
+	m.add(asm.Mov.Reg(asm.R2, asm.R1), asm.Mov.Imm(asm.R1, 0))
 	m.jump(asm.JEq.Imm(asm.R2, int32(dataContinue), ""), m.next)
 	m.jump(asm.JEq.Imm(asm.R2, int32(dataDrop), ""), toDrop)
 	other := m.label()

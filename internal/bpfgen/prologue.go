@@ -66,13 +66,14 @@ func newPrologue(l *layout) *code {
 	p.network()
 	p.protocols()
 	p.add(store(atAbsent, regAbsent, asm.Word), store(atDoubt, regDoubt, asm.Word))
-	p.masks()
 	return p.code
 }
 
-// masks loads the registers that say which fields are there.
-func (c *code) masks() {
-	c.add(load(regAbsent, atAbsent, asm.Word), load(regDoubt, atDoubt, asm.Word))
+// any jumps if one of these bits is set in a word of the scratch value. The word is loaded anew each time: what a
+// verifier has learned of a register would make states differ that are the same to what follows.
+func (c *code) any(at int, bits uint32, to label) {
+	c.add(load(asm.R1, at, asm.Word))
+	c.jump(asm.JSet.Imm(asm.R1, int32(bits), ""), to)
 }
 
 // frame loads where the packet's bytes begin (R2) and end (R3).
@@ -126,10 +127,12 @@ func (p prologue) etherType(net int, done label) {
 	p.add(asm.Mov.Imm(asm.R5, proto8023))
 }
 
+func pktType() spot { return spot{Field: space.Field{Base: space.Beyond, Len: 8, Name: namePktType}} }
+
 // addressed stores the packet type that the receive path is going to find (eth_type_trans). Whether a frame for one
 // receiver is for this one depends on the device's address, which may change.
 func (p prologue) addressed() {
-	at, ok := p.l.places[space.Field{Base: space.Beyond, Len: 8, Name: namePktType}]
+	at, ok := p.l.places[pktType()]
 	if !ok {
 		return
 	}
@@ -140,11 +143,11 @@ func (p prologue) addressed() {
 	p.add(asm.Or.Imm(regDoubt, int32(at.class)))
 	p.goTo(done)
 	p.bind(several)
-	p.add(asm.Mov.Imm(asm.R0, multicast), asm.LoadMem(asm.R1, asm.R2, 0, asm.Word), asm.LoadMem(asm.R4, asm.R2, 4, asm.Half),
-		asm.StoreImm(regScratch, int16(at.at), multicast, asm.DWord))
+	p.add(asm.Mov.Imm(asm.R0, multicast), store(at.at, asm.R0, asm.DWord),
+		asm.LoadMem(asm.R1, asm.R2, 0, asm.Word), asm.LoadMem(asm.R4, asm.R2, 4, asm.Half))
 	p.jumpNot(asm.R1, 1<<32-1, 32, done)
 	p.jumpNot(asm.R4, 1<<16-1, 16, done)
-	p.add(asm.StoreImm(regScratch, int16(at.at), broadcast, asm.DWord))
+	p.add(asm.Mov.Imm(asm.R0, broadcast), store(at.at, asm.R0, asm.DWord))
 	p.bind(done)
 }
 
@@ -164,7 +167,7 @@ func (p prologue) arriveTC() {
 		asm.LoadMem(asm.R5, regCtx, skbProtocol, asm.Word), asm.HostTo(asm.BE, asm.R5, asm.Half),
 		store(atProtocol, asm.R5, asm.DWord),
 		asm.StoreImm(regScratch, atNet, int64(net), asm.Word))
-	if at, ok := p.l.places[space.Field{Base: space.Beyond, Len: 8, Name: namePktType}]; ok {
+	if at, ok := p.l.places[pktType()]; ok {
 		p.add(asm.LoadMem(asm.R1, regCtx, skbPktType, asm.Word), store(at.at, asm.R1, asm.DWord))
 	}
 	links := p.l.of(space.Link)
@@ -261,14 +264,37 @@ func (p prologue) header(base space.Base, from asm.Register, offset, less int) {
 	p.goTo(done)
 	for i, c := range classes {
 		p.bind(missing[i])
-		p.add(asm.Or.Imm(regAbsent, int32(p.l.from(c))))
+		p.missing(c, less)
 		p.goTo(done)
 	}
 	p.bind(done)
 }
 
+// missing notes that the packet ends before a class of fields does. Some of those that end behind it may begin in
+// the packet, with as many bits as the kernel might do with.
+func (p prologue) missing(c class, less int) {
+	absent := p.l.from(c)
+	for _, d := range p.l.of(c.base) {
+		bit := p.l.bit(d)
+		if absent&bit == 0 || d.short == d.end {
+			continue
+		}
+		absent &^= bit
+		none, done := p.label(), p.label()
+		p.beyond(d.short-less, none)
+		p.add(asm.Or.Imm(regDoubt, int32(bit)))
+		p.goTo(done)
+		p.bind(none)
+		p.add(asm.Or.Imm(regAbsent, int32(bit)))
+		p.bind(done)
+	}
+	if absent != 0 {
+		p.add(asm.Or.Imm(regAbsent, int32(absent)))
+	}
+}
+
 // field stores a field as one number, or as two.
-func (p prologue) field(f space.Field, from asm.Register, offset int) {
+func (p prologue) field(f spot, from asm.Register, offset int) {
 	at := p.l.places[f].at
 	if f.Len > 64 {
 		p.bits(from, offset, f.Off, f.Len-64)
