@@ -79,7 +79,7 @@ func (r *runner) run() (err error) {
 	var watched *watchedRules
 	if r.options.rules != rulesOff {
 		watched = newWatchedRules()
-		source, whole = watched, chains{r.env}
+		source, whole = watched, chains{r.env, watched}
 	}
 	v, err := engine.Read(r.env.ctx, source, r.links, whole)
 	if r.env.ctx.Err() != nil {
@@ -108,7 +108,7 @@ func (r *runner) run() (err error) {
 		Choices: r.options.choices, Settings: r.options.settings(), Since: r.since, Log: r.log,
 		Identity: engine.Identity{PID: os.Getpid(), Version: version(), Namespace: r.namespace, Adopted: adopted},
 	}
-	if watched != nil {
+	if fp.early != nil {
 		cfg.Chains, cfg.Rules, cfg.Sets = whole, fp.early, sets{watched, fp.early.programs}
 	}
 	return r.serve(ctx, engine.New(cfg))

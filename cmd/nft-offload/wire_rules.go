@@ -13,21 +13,27 @@ import (
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/datapath/rules"
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/handover"
 	"github.com/nft-offload/nft-offload/internal/nft"
 	"github.com/nft-offload/nft-offload/internal/plan/element"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
 // chains is the live ruleset, whole, and the machine, as the engine wants them.
-type chains struct{ env *env }
+type chains struct {
+	env   *env
+	rules *watchedRules
+}
 
+// Read returns what the last reading of the ruleset has found: both are one.
 func (c chains) Read(ctx context.Context) (*ruleset.Ruleset, caps.Machine, error) {
 	m, _, err := c.env.readMachine(ctx, os.DirFS("/"))
 	if err != nil {
 		return nil, m, err
 	}
-	rs, err := nft.Read(ctx, "", nil)
-	return rs, m, err
+	c.rules.mu.Lock()
+	defer c.rules.mu.Unlock()
+	return c.rules.whole, m, nil
 }
 
 // rulesDir is where the pins of generated programs are, below those of the datapath.
@@ -155,9 +161,8 @@ func (s sets) Apply(c element.Change) error {
 
 // watchedRules is the live ruleset, of which changes of elements are told apart from those of rules.
 type watchedRules struct {
-	nftSource
-
 	mu    sync.Mutex
+	whole *ruleset.Ruleset // of the last reading
 	watch *nft.SetWatch
 	want  map[element.SetID]bool
 	// wrong has what is said of elements that expired and are there still: the programs must not go on with them.
@@ -172,6 +177,14 @@ func (w *watchedRules) report(err error) {
 	case w.wrong <- err:
 	default:
 	}
+}
+
+func (w *watchedRules) Read(ctx context.Context) (handover.Ruleset, error) {
+	h, whole, err := nft.ListWhole(ctx)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.whole = whole
+	return h, err
 }
 
 func (w *watchedRules) subscribe(ids []element.SetID) {
@@ -197,7 +210,7 @@ func (w *watchedRules) Watch(ctx context.Context) (<-chan engine.Change, error) 
 	want := w.want
 	w.mu.Unlock()
 	watch.Subscribe(func(id element.SetID) bool { return want[id] })
-	return w.join(ctx, translate(ctx, watch.Commits(), commitChange)), nil
+	return w.join(ctx, translate(ctx, watch.Commits(), w.change)), nil
 }
 
 // join puts what went wrong between the changes.
@@ -226,8 +239,8 @@ func (w *watchedRules) join(ctx context.Context, changes <-chan engine.Change) <
 	return out
 }
 
-// commitChange is a transaction as the engine wants it.
-func commitChange(c nft.Commit) (engine.Change, bool) {
+// change is a transaction as the engine wants it.
+func (w *watchedRules) change(c nft.Commit) (engine.Change, bool) {
 	switch {
 	case c.Err != nil:
 		return engine.Change{}, false // the channel closes behind it
@@ -238,6 +251,21 @@ func commitChange(c nft.Commit) (engine.Change, bool) {
 		What: generationText(c.Generation, c.Process), Elements: c.Changes, Generation: c.Generation,
 		// Either nothing but elements of sets that programs look into has changed, or anything may have.
 		Reread: len(c.Tables) > 0 || len(c.Changes) == 0,
-		Rules:  slices.ContainsFunc(c.Tables, func(t nft.TableID) bool { return t.Family == ruleset.Netdev || t.Family == ruleset.Inet }),
+		Rules:  slices.ContainsFunc(c.Tables, w.concerns),
 	}, true
+}
+
+// concerns reports whether what runs early may depend on a table: on its ingress chains, or on a flowtable that packets
+// come to before them.
+func (w *watchedRules) concerns(t nft.TableID) bool {
+	if t.Family == ruleset.Netdev || t.Family == ruleset.Inet {
+		return true
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.whole == nil {
+		return true
+	}
+	known := w.whole.Table(t.Family, t.Name)
+	return known == nil || len(known.Flowtables) > 0
 }
