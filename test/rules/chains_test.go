@@ -9,8 +9,12 @@ import (
 // values that frames are made of.
 func (r *random) ruleset() string {
 	var b strings.Builder
+	r.clean, r.narrow = r.often(60), r.often(50)
 	devices := pick(r, `device "r0"`, `device "p0"`, `devices = { "r0", "p0" }`, `devices = { "r0", "p0" }`)
-	both := strings.Contains(devices, ",")
+	r.size = pick(r, 1, 1, 1, 1, 1, 2)
+	if r.often(3) {
+		r.size = pick(r, 20, 60)
+	}
 	b.WriteString("table netdev t {\n" + r.sets())
 	r.base(&b, "c", devices, -10)
 	if r.often(30) {
@@ -25,16 +29,16 @@ func (r *random) ruleset() string {
 		r.subchains(&b)
 		b.WriteString("}\n")
 	}
-	_ = both
 	text := r.targets(b.String())
 	r.values = valuesOf(text)
+	r.aims = aimsOf(text)
 	return text
 }
 
 func (r *random) base(b *strings.Builder, name, devices string, priority int) {
 	fmt.Fprintf(b, "\tchain %s {\n\t\ttype filter hook ingress %s priority %d; policy %s;\n", name, devices, priority,
 		pick(r, "accept", "accept", "accept", "drop"))
-	for range 2 + r.IntN(6) {
+	for range r.size * (2 + r.IntN(6)) {
 		if r.often(25) {
 			r.run(b)
 			continue
@@ -102,6 +106,9 @@ func (r *random) sets() string {
 	set("set", "pair", "ipv4_addr . inet_service", "", fmt.Sprintf("203.0.113.1 . %d", r.port()), "203.0.113.7 . 443")
 	set("set", "both", "ipv4_addr . inet_service", "interval", fmt.Sprintf("203.0.113.0/26 . %d-1001", pick(r, 0, 53, 1000)), "203.0.113.200 . 443")
 	set("set", "both6", "ipv6_addr . inet_proto . inet_service", "interval", "2001:db8:ffff::/121 . tcp . 0-1000", "2001:db8:ffff::c8 . udp . 53")
+	set("set", "all4", "ipv4_addr", "interval", "203.0.113.64/26", pick(r, "*", "192.0.2.9"))
+	set("set", "kinds", "ether_type . inet_proto", "", "ip . tcp", "ip6 . udp")
+	set("set", "short", "inet_service", "timeout", "22 timeout 1h", "53 timeout 2h", "443")
 	set("set", "seen", "ipv4_addr", "dynamic", pick(r, "203.0.113.65", "203.0.113.2"))
 	set("map", "verdict", "inet_service : verdict", "", fmt.Sprintf("%d : drop", r.port()), "9998 : accept", "9997 : return")
 	set("map", "verdict4", "ipv4_addr : verdict", "interval", "203.0.113.0/30 : drop", "203.0.113.64-203.0.113.70 : accept", "192.0.2.0/24 : continue")
@@ -135,7 +142,7 @@ func (r *random) change() string {
 	case 4:
 		return elem("host6", pick(r, "2001:db8:ffff::7", "2001:db8:ffff::1"), "")
 	case 5:
-		return elem("port", fmt.Sprint(r.port()), "")
+		return elem(pick(r, "port", "short"), fmt.Sprint(r.port()), "")
 	case 6:
 		return elem("ports", pick(r, "8080", "1004-2000", "20-30", "443"), "")
 	case 7:
@@ -188,6 +195,9 @@ func (r *random) rule() string {
 		for {
 			m := r.match(p)
 			k := subject(m)
+			if r.narrow && late(m) {
+				continue
+			}
 			if strings.ContainsAny(m, "<>") {
 				if used["order"] {
 					continue
@@ -209,7 +219,7 @@ func (r *random) rule() string {
 			parts = append(parts, match())
 		}
 	}
-	if r.often(8) {
+	if !r.clean && r.often(10) {
 		parts = append(parts, r.sideEffect(p))
 	}
 	parts = append(parts, r.verdict(p, len(parts) == 0))
@@ -221,9 +231,9 @@ func (r *random) rule() string {
 
 // verdict is how a rule ends. A rule without matches seldom ends everything.
 func (r *random) verdict(p profile, every bool) string {
-	n := r.IntN(16)
+	n := r.IntN(18)
 	if every && n < 8 {
-		n = 15
+		n = 17
 	}
 	switch {
 	case n < 6:
@@ -236,6 +246,10 @@ func (r *random) verdict(p profile, every bool) string {
 		return "TARGET"
 	case n == 11 && !every:
 		return pick(r, `fwd to "r1"`, `fwd to "d1"`)
+	case n == 15:
+		return r.verdictMap(p)
+	case n == 16 && p.l3 == "ip" && !every:
+		return `fwd to ip saddr map { 203.0.113.1 : "r1", 203.0.113.2 : "d1" }`
 	case n == 12 && p.l3 == "ip":
 		return "ip saddr vmap " + pick(r, "@verdict4", "{ 203.0.113.1 : drop, 203.0.113.64/26 : TARGET, 203.0.113.2-203.0.113.9 : accept }")
 	case n == 13 && p.l3 == "ip" && (p.l4 == "tcp" || p.l4 == "udp"):
@@ -244,6 +258,33 @@ func (r *random) verdict(p profile, every bool) string {
 		return "tcp dport vmap " + pick(r, "@verdict", "@verdict", "@leads", "{ 22 : TARGET, 1000-1003 : return, 9999 : drop }", "{ 80 : drop, 443 : accept }")
 	}
 	return ""
+}
+
+// verdictMap is a lookup of a verdict in a map of the rule's own.
+func (r *random) verdictMap(p profile) string {
+	all := []string{
+		"ether saddr vmap { 02:00:00:00:09:01 : drop, 02:00:00:00:09:02 : TARGET, 02:00:00:00:09:40 : accept }",
+		`iifname vmap { "r0" : TARGET, "p0" : drop }`,
+		"meta l4proto vmap { tcp : TARGET, udp : drop, sctp : accept }",
+	}
+	switch p.l3 {
+	case "ip":
+		all = append(all, "ip protocol vmap { tcp : TARGET, udp : accept, igmp : drop }", "ip daddr vmap { 192.0.2.0/24 : drop, * : TARGET }",
+			"ip saddr . ip daddr vmap { 203.0.113.1 . 192.0.2.9 : drop, 203.0.113.2 . 198.51.100.2 : TARGET }", "ip dscp vmap { cs1 : drop, ef : accept }")
+	case "ip6":
+		all = append(all, "ip6 saddr vmap { 2001:db8:ffff::/126 : drop, 2001:db8:ffff::40 : TARGET }", "ip6 nexthdr vmap { tcp : drop, udp : TARGET }")
+	case "":
+		all = append(all, "meta protocol vmap { ip : TARGET, ip6 : TARGET, arp : drop }", "vlan id vmap { 5 : drop, 10 : TARGET }", "ether type vmap { arp : drop, 0x88cc : accept }")
+	}
+	switch p.l4 {
+	case "tcp", "udp", "sctp":
+		all = append(all, p.l4+" sport vmap { 0-1023 : TARGET, 8080 : drop }", p.l4+" sport . "+p.l4+" dport vmap { 53 . 53 : accept, 1000-1005 . 22 : drop }")
+	case "icmp":
+		all = append(all, "icmp type vmap { echo-request : drop, echo-reply : TARGET }")
+	case "icmpv6":
+		all = append(all, "icmpv6 type vmap { echo-request : drop, nd-neighbor-solicit : accept }")
+	}
+	return pick(r, all...)
 }
 
 // sideEffect is a statement that no early program does.
@@ -260,6 +301,19 @@ func (r *random) sideEffect(p profile) string {
 		all = append(all, p.l4+" dport set 80")
 	}
 	return pick(r, all...)
+}
+
+// late reports whether a match reads what GRO may change before rules see it, so that it is not made at XDP.
+func late(m string) bool {
+	for _, word := range []string{
+		"meta length", "pkttype", "dscp", "ecn", "ttl", "ip length", "ip6 length", "hoplimit", "flowlabel", "ip id", "frag-off", "checksum", "option", "window",
+		"doff", "sequence", "ackseq", "urgptr", "tcp flags", "exthdr", "frag ", "rt ", "hbh", "mark", "priority", "cpu", "@",
+	} {
+		if strings.Contains(m, word) && !strings.Contains(m, " @") {
+			return true
+		}
+	}
+	return false
 }
 
 // subject is what a match is about. nft lists two comparisons of one field as a range, and loses conditions of the link

@@ -3,6 +3,7 @@ package rules_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/nft-offload/nft-offload/internal/eval"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
@@ -16,9 +17,15 @@ type place struct {
 	number int // in its chain, from 1
 }
 
+// theHook is the number of no rule: an ingress hook of the inet family drops malformed packets before the first.
+const theHook = -1
+
 func (p place) String() string {
-	if p.number == 0 {
+	switch p.number {
+	case 0:
 		return fmt.Sprintf("%s %s %s policy", p.family, p.table, p.chain)
+	case theHook:
+		return fmt.Sprintf("%s %s %s, for it is malformed", p.family, p.table, p.chain)
 	}
 	return fmt.Sprintf("%s %s %s rule %d", p.family, p.table, p.chain, p.number)
 }
@@ -39,13 +46,21 @@ func (f fate) String() string { return [...]string{"passes", "drops", "forwards"
 // expected is what package eval says of one frame.
 type expected struct {
 	fate   fate
-	by     place    // who ended it
-	rules  []place  // met, in order
-	counts []place  // of the counters on the way, one for each counter statement
-	bytes  uint64   // that each of them counts
-	dups   int      // copies that rules made
-	lost   bool     // the frame does not come to the hook
-	steps  []string // for people
+	by     place   // who ended it
+	counts []place // of the counters on the way, one for each counter statement
+	bytes  uint64  // that each of them counts
+	dups   int     // copies that rules made
+	lost   bool    // the frame does not come to the hook
+	steps  []eval.Step
+}
+
+// way is the rules that the frame met, for people.
+func (x expected) way() string {
+	var b strings.Builder
+	for _, s := range x.steps {
+		fmt.Fprintf(&b, "\t%s: matched %v, reached %d %s\n", placeOf(s.Rule), s.Matched, s.Reached, s.Verdict)
+	}
+	return b.String()
 }
 
 // count is what a counter says.
@@ -105,9 +120,8 @@ func (o *oracle) run(frame []byte) (expected, error) {
 	case eval.Unknown, eval.Queued:
 		return x, fmt.Errorf("%w: %v", errMissing, res.Missing)
 	}
+	x.steps = res.Steps
 	for _, s := range res.Steps {
-		x.rules = append(x.rules, placeOf(s.Rule))
-		x.steps = append(x.steps, fmt.Sprintf("%s: matched %v, reached %d %s", placeOf(s.Rule), s.Matched, s.Reached, s.Verdict))
 		for _, stmt := range s.Rule.Stmts[:min(s.Reached, len(s.Rule.Stmts))] {
 			switch stmt.(type) {
 			case ruleset.Counter:
@@ -119,10 +133,13 @@ func (o *oracle) run(frame []byte) (expected, error) {
 	}
 	if len(res.Chains) > 0 && x.fate != passes {
 		last := res.Chains[len(res.Chains)-1]
-		if last.Policy {
+		switch {
+		case last.Policy:
 			x.by = place{last.Chain.Family, last.Chain.Table, last.Chain.Name, 0}
-		} else if len(x.rules) > 0 {
-			x.by = x.rules[len(x.rules)-1]
+		case last.Steps == 0:
+			x.by = place{last.Chain.Family, last.Chain.Table, last.Chain.Name, theHook}
+		default:
+			x.by = placeOf(x.steps[len(x.steps)-1].Rule)
 		}
 	}
 	return x, nil

@@ -14,6 +14,10 @@ import (
 type random struct {
 	*rand.Rand
 	values values
+	aims   []aim
+	// Rulesets that are clean have no side effects, and narrow ones only matches that can be made at XDP: much runs early.
+	clean, narrow bool
+	size          int // of base chains: 1 is usual
 }
 
 func newRandom(seed, n uint64) *random {
@@ -102,6 +106,7 @@ func (r *random) frames(d *device, n int) [][]byte {
 // frame makes a frame: most are right, and many are wrong in one way.
 func (r *random) frame(d *device) []byte {
 	var f []byte
+	a := r.aim()
 	switch {
 	case r.often(4):
 		f = r.tagged(r.arp())
@@ -111,11 +116,14 @@ func (r *random) frame(d *device) []byte {
 		f = make([]byte, packet.EthernetLen+r.IntN(8)) // a runt
 		binary.BigEndian.PutUint16(f[12:], pick(r, packet.EtherTypeIPv4, packet.EtherTypeIPv6, packet.EtherTypeARP, packet.EtherTypeVLAN))
 	default:
-		f = r.spec().Build()
+		f = r.spec(a).Build()
 	}
 	copy(f, r.to(d))
 	from := pick(r, r.values.macs...)
 	copy(f[6:], from[:])
+	if a.mac != nil {
+		copy(f[6:], a.mac)
+	}
 	if r.often(5) {
 		f = f[:max(packet.EthernetLen, r.IntN(len(f)+1))]
 	}

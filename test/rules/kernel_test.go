@@ -14,7 +14,7 @@ const patience = 2 * time.Second
 // kernel sends frames to a device and returns what the counters of nftables and those of more programs say then, if
 // it is not what is wanted. The ruleset is loaded and its counters are 0.
 func (l *lab) kernel(d *device, text string, frames [][]byte, want sums, more func() (sums, error), wait time.Duration) ([]string, error) {
-	if err := l.send(d, frames); err != nil {
+	if err := d.send(frames); err != nil {
 		return nil, err
 	}
 	var diffs []string

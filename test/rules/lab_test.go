@@ -35,6 +35,8 @@ type lab struct {
 type device struct {
 	eval.Device
 	port *testkit.Port // at its other end
+	// paged frames come with no more than link and network header in the linear part of the socket buffer.
+	paged bool
 }
 
 func newLab(t testing.TB) *lab {
@@ -169,11 +171,11 @@ func isRule(line string) bool {
 }
 
 // send sends frames to a device.
-func (l *lab) send(d *device, frames [][]byte) error {
+func (d *device) send(frames [][]byte) error {
 	for _, f := range frames {
-		err := d.port.Send(f)
+		err := d.one(f)
 		for errors.Is(err, unix.ENOBUFS) {
-			err = d.port.Send(f)
+			err = d.one(f)
 		}
 		if err != nil {
 			return err
@@ -182,7 +184,16 @@ func (l *lab) send(d *device, frames [][]byte) error {
 	return nil
 }
 
-// packet is a frame that comes in by a device.
+func (d *device) one(frame []byte) error {
+	if d.paged {
+		// What is behind the header that the socket is told of is put in pages, if there is more than one of them. The
+		// kernel takes it for granted that the IPv6 header is not there (ipv6_find_hdr).
+		return d.port.SendVNet(testkit.VNet{HeaderLen: uint16(packet.EthernetLen + packet.TagLen*classOf(frame).tags + packet.IPv6Len)}, frame)
+	}
+	return d.port.Send(frame)
+}
+
+// packetOf is a frame that comes in by a device.
 func packetOf(d *device, frame []byte) eval.Packet {
 	return eval.Packet{Frame: frame, In: &d.Device, Route: eval.RouteIngress, NoSocket: true}
 }

@@ -32,7 +32,8 @@ func (r *random) matchMeta(p profile) string {
 		}
 	}
 	if p.l3 == "" && p.l4 == "" {
-		all = append(all, "meta protocol "+pick(r, "{ ip, ip6 }", "!= ip", "arp", "{ arp, 0x88cc }", "ip6", "0x8100", "> 0x0800"),
+		all = append(all, "meta protocol . meta l4proto "+pick(r, "@kinds", "{ ip . tcp, ip6 . 58 }"))
+		all = append(all, "meta protocol "+pick(r, "{ ip, ip6 }", "!= ip", "arp", "{ arp, 0x88cc }", "ip6", "0x8100", "> 0x0800", "1", "4", "{ 1, 4, arp }"),
 			"meta nfproto "+pick(r, "ipv4", "ipv6", "!= ipv4"))
 	}
 	return pick(r, all...)
@@ -87,7 +88,7 @@ func (r *random) match4(p profile) string {
 // value4 is what an IPv4 address is compared with.
 func (r *random) value4() string {
 	return pick(r, "203.0.113.1", "203.0.113.0/26", "203.0.113.0/29", "203.0.113.2-203.0.113.64", "!= 203.0.113.7", "203.0.0.0/16", "192.0.2.9", "> 203.0.113.2",
-		"{ 203.0.113.1, 203.0.113.64/30 }", "!= { 203.0.113.0/28 }", "@addr4", "!= @addr4", "@host4", "@host4", "!= @host4", "@seen", "198.51.100.0/24",
+		"{ 203.0.113.1, 203.0.113.64/30 }", "!= { 203.0.113.0/28 }", "@addr4", "!= @addr4", "@host4", "@host4", "!= @host4", "!= @host4", "@seen", "@all4", r.many4(), "198.51.100.0/24",
 		"{ 203.0.113.1, 203.0.113.7, 192.0.2.9 }", "203.0.113.64/27", "128.0.0.0/1")
 }
 
@@ -98,7 +99,7 @@ func (r *random) match6(p profile) string {
 		"ip6 flowlabel " + pick(r, "0", "5", "!= 5", "{ 5, 0xfffff }", "> 4"), "ip6 length " + pick(r, "> 20", "0-60"), "ip6 version 6",
 		"exthdr " + pick(r, "frag", "hbh", "rt", "dst") + pick(r, " exists", " missing"), "frag frag-off " + pick(r, "0", "1", "!= 0"),
 		"frag more-fragments " + pick(r, "0", "1"), "frag id " + pick(r, "9", "> 9"), "rt type " + pick(r, "0", "2", "!= 0"), "hbh hdrlength " + pick(r, "0", "> 0"),
-		"ip6 saddr . ip6 daddr { 2001:db8:ffff::/122 . 2001:db8:eeee::9 }", "ip6 saddr & ::7 == ::1", "ip6 saddr & ffff:: == 2001::",
+		"ip6 saddr . ip6 daddr { 2001:db8:ffff::/122 . 2001:db8:eeee::9 }", "ip6 saddr & ::7 == ::1",
 	}
 	if p.l4 == "" {
 		all = append(all, "ip6 nexthdr "+pick(r, "!= udp", "{ tcp, ipv6-icmp }", "> 5", "tcp", "ipv6-opts"))
@@ -114,7 +115,34 @@ func (r *random) value6() string {
 
 func (r *random) ports(p profile, field string) string {
 	return p.l4 + " " + field + " " + pick(r, "22", "53", "80", "443", "1000-1005", "{ 22, 80, 443 }", "{ 53, 1000-1002 }", "!= { 22, 53 }", "!= 80",
-		"> 1000", "< 80", "@port", "@ports", "!= @ports", "!= 1000-2000", ">= 443", "<= 53", "& 0x3 == 1", "0")
+		"> 1000", "< 80", "@port", "@port", "!= @port", "@ports", "@short", "!= @short", r.manyPorts(), "!= @ports", "!= 1000-2000", ">= 443", "<= 53", "& 0x3 == 1", "0")
+}
+
+// many4 is a set of addresses that is too long to be compared with one by one.
+func (r *random) many4() string {
+	var elems []string
+	for i := range 10 + r.IntN(60) {
+		switch {
+		case i%7 == 3 && r.often(50):
+			elems = append(elems, fmt.Sprintf("203.0.%d.0/%d", i, 24+r.IntN(8)))
+		default:
+			elems = append(elems, fmt.Sprintf("203.0.113.%d", 3*i))
+		}
+	}
+	return "{ " + strings.Join(elems, ", ") + " }"
+}
+
+func (r *random) manyPorts() string {
+	var elems []string
+	ranges := r.often(50)
+	for i := range 10 + r.IntN(60) {
+		if ranges && i%5 == 0 {
+			elems = append(elems, fmt.Sprintf("%d-%d", 100*i, 100*i+50))
+			continue
+		}
+		elems = append(elems, fmt.Sprint(100*i+53))
+	}
+	return "{ " + strings.Join(elems, ", ") + " }"
 }
 
 func (r *random) matchTransport(p profile) string {
@@ -148,6 +176,12 @@ func (r *random) matchTransport(p profile) string {
 	}
 	if p.l3 == "arp" {
 		return r.matchNetwork(p)
+	}
+	switch {
+	case p.l3 == "ip" && r.often(10):
+		return pick(r, "igmp type "+pick(r, "membership-query", "!= membership-query"), "ah spi "+pick(r, "1", "> 0"), "esp spi "+pick(r, "1", "!= 1"), "comp cpi 1")
+	case r.often(10):
+		return pick(r, "dccp dport "+pick(r, "80", "22-443"), "udplite dport "+pick(r, "53", "!= 53"), "esp sequence > 0", "ah sequence 1")
 	}
 	return pick(r, "th sport "+pick(r, "53", "> 1000"), "th dport "+pick(r, "80", "{ 22, 443 }", "1000-1005"))
 }

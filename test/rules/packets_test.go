@@ -15,15 +15,25 @@ const (
 )
 
 // spec is an IP packet: TCP, UDP, ICMP or something else.
-func (r *random) spec() packet.Spec {
+func (r *random) spec(a aim) packet.Spec {
 	six := r.often(45)
+	if a.family != 0 {
+		six = a.family == 6
+	}
 	proto := pick[uint8](r, packet.TCP, packet.TCP, packet.TCP, packet.TCP, packet.UDP, packet.UDP, packet.UDP, protoICMP, protoICMPv6, protoSCTP,
 		protoSCTP, 50, 51, 47, 4, 2, 33, 136)
-	t := packet.Tuple{
-		Src: netip.AddrPortFrom(r.addr(six), r.port()), Dst: netip.AddrPortFrom(r.addr(six), r.port()), Proto: proto,
+	if a.proto != 0 {
+		proto = a.proto
 	}
-	s := packet.New(t, r.payload(proto))
+	t := packet.Tuple{
+		Src: netip.AddrPortFrom(or(a.src, six, r.addr(six)), orPort(a.sport, r.port())),
+		Dst: netip.AddrPortFrom(or(a.dst, six, r.addr(six)), orPort(a.dport, r.port())), Proto: proto,
+	}
+	s := packet.New(t, r.payload(t))
 	s.Tags = r.tags()
+	if a.vlan >= 0 && len(s.Tags) == 0 {
+		s.Tags = []packet.Tag{{TPID: packet.EtherTypeVLAN, TCI: uint16(a.vlan)}}
+	}
 	s.TTL = pick[uint8](r, 0, 1, 2, 64, 64, 128, 255)
 	s.TOS = pick[uint8](r, 0, 0, 1, 2, 3, 0x28, 0x48, 0xb8, 0xe1)
 	s.ID = uint16(pick(r, 0, 1, 7, 0xbeef))
@@ -43,12 +53,12 @@ func (r *random) spec() packet.Spec {
 }
 
 // payload is what is behind the headers that package packet writes: of protocols that it does not know, their header.
-func (r *random) payload(proto uint8) []byte {
+func (r *random) payload(t packet.Tuple) []byte {
 	b := make([]byte, pick(r, 0, 1, 3, 8, 20, 21, 40, 200, 1000))
 	for i := range min(len(b), 24) {
 		b[i] = byte(pick(r, 0, 1, 2, 8, 128, 129, 255, r.IntN(256)))
 	}
-	switch proto {
+	switch t.Proto {
 	case packet.TCP, packet.UDP:
 	case protoICMP, protoICMPv6:
 		b = append([]byte{byte(pick(r, 0, 3, 5, 8, 11, 1, 2, 128, 129, 135)), byte(pick(r, 0, 0, 1, 3, 4)), 0, 0, 0, 7, 0, 9}, b...)
@@ -57,8 +67,8 @@ func (r *random) payload(proto uint8) []byte {
 		head[0], head[1] = packet.TCP, 1
 		b = append(head, b...)
 	default:
-		head := binary.BigEndian.AppendUint16(nil, r.port())
-		head = binary.BigEndian.AppendUint16(head, r.port())
+		head := binary.BigEndian.AppendUint16(nil, t.Src.Port())
+		head = binary.BigEndian.AppendUint16(head, t.Dst.Port())
 		b = append(append(head, 0, 0, 0, byte(r.IntN(3)), 0, 0, 0, 0), b...)
 	}
 	return b

@@ -5,18 +5,19 @@ import (
 	"strings"
 )
 
-// shrink looks for one frame and as little of a ruleset as it takes for a failure to stay.
-func (l *lab) shrink(text string, _ *device, frames [][]byte, fails func(string, [][]byte) bool) (string, []byte) {
+// shrink looks for one frame and as little of a ruleset as it takes for a failure to stay. What still fails is told by
+// calling fails.
+func (l *lab) shrink(text string, frames [][]byte, fails func(string, [][]byte) bool) {
 	for len(frames) > 1 {
 		half := frames[:len(frames)/2]
-		if fails(text, half) {
+		switch {
+		case fails(text, half):
 			frames = half
-		} else {
+		case fails(text, frames[len(half):]):
 			frames = frames[len(half):]
+		default:
+			return // it takes several
 		}
-	}
-	if !fails(text, frames) {
-		return "# it takes several frames\n" + text, frames[0]
 	}
 	without := func(pattern string) {
 		find := regexp.MustCompile(pattern)
@@ -33,15 +34,21 @@ func (l *lab) shrink(text string, _ *device, frames [][]byte, fails func(string,
 		}
 	}
 	without(`(?m)^table [^}]*\n(\t[^}]*\n\t}\n)*}\n`)
-	text = l.fewerRules(text, frames, fails)
+	text = fewerRules(text, frames, fails)
 	without(`(?m)^\t(set|map|chain) [^}]*(\}\n)?[^}]*\}\n`)
-	return text, frames[0]
+	text = fewerRules(text, frames, fails)
+	for shorter := true; shorter && len(frames[0]) > 14; {
+		less := [][]byte{frames[0][:len(frames[0])-max(1, (len(frames[0])-14)/4)]}
+		if shorter = fails(text, less); shorter {
+			frames = less
+		}
+	}
 }
 
-// fewerRules takes rules out, in blocks first.
-func (l *lab) fewerRules(text string, frames [][]byte, fails func(string, [][]byte) bool) string {
+// fewerRules takes rules out, many at a time first.
+func fewerRules(text string, frames [][]byte, fails func(string, [][]byte) bool) string {
 	lines := strings.SplitAfter(text, "\n")
-	for size := 16; size > 0; size /= 2 {
+	for size := 32; size > 0; size /= 2 {
 		for at := 0; at < len(lines); {
 			var less []string
 			taken := 0
@@ -60,4 +67,9 @@ func (l *lab) fewerRules(text string, frames [][]byte, fails func(string, [][]by
 		}
 	}
 	return strings.Join(lines, "")
+}
+
+// cutQuiet takes the tables out of a listing that the lab adds by itself.
+func cutQuiet(listing string) (before, after string, found bool) {
+	return strings.Cut(listing, "table inet quiet")
 }
