@@ -124,6 +124,7 @@ func (p *proof) report(t testing.TB, took time.Duration) {
 		p.all(), took.Round(time.Second), int(float64(p.all())/took.Seconds()), p.evaluations[0], p.evaluations[1], p.nftAlone, p.live[0], p.live[1])
 	t.Logf("%d programs at XDP and %d at tc; nothing to run early %d and %d times; %d changes of sets; of %d rulesets nft listed less than the kernel does",
 		p.loaded[0], p.loaded[1], p.nothing[0], p.nothing[1], p.changes, p.unlisted)
+	t.Logf("the largest programs: %d entries, %d programs in a row, %d rules in one step", p.entries, p.chunks, p.merged)
 	for why, n := range p.refused {
 		t.Logf("not compiled, %d times: %s", n, why)
 	}
