@@ -28,11 +28,18 @@ func Open(dir string, report func(error)) (*Programs, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make pin directory: %w", err)
 	}
-	l, err := openLease(filepath.Join(dir, "lease"))
+	l, err := openLease(filepath.Join(dir, leasePin))
 	if err != nil {
 		return nil, err
 	}
 	led, err := openLedger(dir, false)
+	if err != nil {
+		// Another version's, or damaged: that must not keep rules from running.
+		report(fmt.Errorf("what rules have counted is lost: %w", err))
+		if err = clearLedger(dir); err == nil {
+			led, err = openLedger(dir, false)
+		}
+	}
 	if err != nil {
 		return nil, errors.Join(err, l.close())
 	}
