@@ -61,25 +61,6 @@ func (s Space) Split(key share.Key, data uint32) ([]Piece, error) {
 	return out, nil
 }
 
-// Count says what elements become: how many pieces, and how many tuples; or a *LimitError if there are too many. Of pieces
-// that overlap Cut makes less than twice as many intervals.
-func (s Space) Count(elements []Element) (pieces, tuples int, err error) {
-	seen := map[Masks]bool{}
-	for _, e := range elements {
-		parts, err := s.Split(e.Key, e.Data)
-		if err != nil {
-			return 0, 0, err
-		}
-		for _, p := range parts {
-			seen[p.Masks] = true
-		}
-		if pieces += len(parts); len(seen) > MaxTuples && !s.Plain() {
-			return 0, 0, &LimitError{"combinations of prefix lengths", MaxTuples}
-		}
-	}
-	return pieces, len(seen), nil
-}
-
 func (s Space) check(key share.Key) error {
 	if len(key) != len(s.bits) {
 		return &KeyError{key}

@@ -188,33 +188,6 @@ func holders(s Space, pieces []Piece, words []uint64) (n int) {
 	return n
 }
 
-func TestCountIsWhatFillMakes(t *testing.T) {
-	r := random(t)
-	s := newSpace(t, []int{32, 16}, 0)
-	var in []Element
-	for n := range uint32(500) {
-		port := r.Uint64N(1 << 16)
-		in = append(in, Element{share.Key{iv(uint64(n)<<8, uint64(n)<<8+r.Uint64N(256)), iv(port, port|r.Uint64N(2))}, n})
-	}
-	pieces, tuples, err := s.Count(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	table := newTable(t, s, pieces, nil)
-	if err := table.Fill(in, false); err != nil {
-		t.Fatal(err)
-	}
-	if table.Tree().Len() != pieces || table.Tuples() != tuples {
-		t.Errorf("%d pieces, %d tuples; Count says %d, %d", table.Tree().Len(), table.Tuples(), pieces, tuples)
-	}
-	for _, ports := range []space.Interval{iv(1, 65534), iv(0, 32767), iv(0, 65535)} {
-		in = append(in, Element{Key: share.Key{iv(0, 0), ports}})
-	}
-	if _, _, err := s.Count(in); !is[*LimitError](err) {
-		t.Errorf("17 lengths: %v", err)
-	}
-}
-
 func TestErrorsSayWhat(t *testing.T) {
 	if got, want := fmt.Sprint(&LimitError{"prefixes for one element", MaxPieces}), "more than 1024 prefixes for one element"; got != want {
 		t.Errorf("%s, not %s", got, want)
