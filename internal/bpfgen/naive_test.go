@@ -143,6 +143,8 @@ func (f *frame) load(x share.Field) (space.Value, status) {
 
 func (f *frame) addressed() (space.Value, status) {
 	switch {
+	case f.hook == share.TC && f.data[0]&1 != 0: // the broadcast address of BPF_PROG_TEST_RUN's device is another one
+		return space.Number(2), there
 	case slices.Equal(f.data[:6], []byte{255, 255, 255, 255, 255, 255}):
 		return space.Number(1), there
 	case f.data[0]&1 != 0:
@@ -276,4 +278,16 @@ func (f *frame) mapped(s *share.Share, e *share.Entry, next int) (int, string) {
 		}
 	}
 	return next, ""
+}
+
+// doubtful reports whether of one of the fields that a share reads nothing can be told.
+func (f *frame) doubtful(s *share.Share) bool {
+	return f != nil && slices.ContainsFunc(s.Entries, func(e share.Entry) bool {
+		return slices.ContainsFunc(e.Conds, func(c share.Cond) bool {
+			return slices.ContainsFunc(c.Fields, func(x share.Field) bool {
+				_, st := f.load(x)
+				return st == doubt
+			})
+		})
+	})
 }
