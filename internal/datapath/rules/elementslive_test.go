@@ -343,9 +343,9 @@ func TestContents_OneOfManyElements_IsInTheMapAndOutAgain(t *testing.T) {
 	tree := f.keep(share.Set{Name: "tree", Parts: parts(32), Ranges: true}, many+10)
 	var b strings.Builder
 	b.WriteString("table netdev t {\nset hash {\ntype ipv4_addr\n}\nset tree {\ntype ipv4_addr\nflags interval\n}\n}\n")
-	for _, name := range []string{"hash", "tree"} {
+	for name, n := range map[string]int{"hash": many, "tree": many / 20} { // nft reads all intervals before it adds one
 		fmt.Fprintf(&b, "add element netdev t %s {\n", name)
-		for i := range many {
+		for i := range n {
 			fmt.Fprintf(&b, "10.%d.%d.%d,\n", i>>14, i>>6&255, i<<2&255)
 		}
 		b.WriteString("}\n")
