@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/cilium/ebpf/asm"
 
@@ -265,19 +266,21 @@ func (m *maps) set(i int, fs []share.Field) (table, error) {
 // literal is a table of the keys of a condition.
 func (m *maps) literal(fs []share.Field, keys []share.Key) (table, error) {
 	es := make([]element, len(keys))
-	id := fmt.Sprint(bitsOf(fs))
+	var id strings.Builder
+	fmt.Fprint(&id, bitsOf(fs))
 	for i, k := range keys {
 		es[i].Key = k
 		for _, iv := range k {
-			id += string(iv.First.Bytes(16)) + string(iv.Last.Bytes(16))
+			id.Write(iv.First.Bytes(16))
+			id.Write(iv.Last.Bytes(16))
 		}
 	}
-	if t, ok := m.literals[id]; ok {
+	if t, ok := m.literals[id.String()]; ok {
 		return t, nil
 	}
 	t, err := m.table(fmt.Sprintf("literal%d", len(m.literals)), bitsOf(fs), es)
 	if err == nil {
-		m.literals[id] = t
+		m.literals[id.String()] = t
 	}
 	return t, err
 }
