@@ -19,10 +19,11 @@ import (
 
 // planOptions are the flags of plan.
 type planOptions struct {
-	caps string
-	show string
-	dot  bool
-	json bool
+	caps    string
+	devices []string
+	show    string
+	dot     bool
+	json    bool
 }
 
 func planCommand(e *env) *cobra.Command {
@@ -31,7 +32,7 @@ func planCommand(e *env) *cobra.Command {
 		Use:   "plan [FILE]",
 		Short: "say where each rule and each flow can run, and why not faster",
 		Long: `plan reads a ruleset and says for each rule of an ingress chain whether it can
-run in hardware, at XDP, or in nftables only, and why; for each flowtable what
+run in hardware, at XDP, at tc, or in nftables only, and why; for each flowtable what
 its devices can have, which devices are missing from it, and which flows come to
 its "flow add" rules. Then it says what offloading loses or risks, with the rule
 named. It changes nothing.
@@ -43,8 +44,11 @@ needs neither root nor nft nor the devices.
 The plan is for this machine, or with --caps for another: a file that "doctor
 --caps-out" wrote, or a driver profile that all devices of the ruleset get.
 
+Rules run at XDP on devices whose driver has it, else at tc; --device says
+otherwise, as for run.
+
 --show tc prints the commands of the rules that go to hardware, --show bpf what
-the program at XDP looks at.`,
+the programs at XDP and tc look at.`,
 		Example: `  nft-offload plan
   nft-offload plan examples/router.nft --caps mlx5
   nft -j list ruleset | nft-offload plan - --json | jq .chains
@@ -57,7 +61,8 @@ the program at XDP looks at.`,
 	}
 	f := c.Flags()
 	f.StringVar(&o.caps, "caps", "", "plan for another machine: a `FILE|PROFILE`; --caps help lists the profiles")
-	f.StringVar(&o.show, "show", "", "`tc|bpf`: print the commands for hardware, or the lookups at XDP")
+	f.StringArrayVar(&o.devices, "device", nil, "`DEVICE=xdp|tc|off`: the hook of one device; may be repeated")
+	f.StringVar(&o.show, "show", "", "`tc|bpf`: print the commands for hardware, or the lookups at XDP and tc")
 	f.BoolVar(&o.dot, "dot", false, "print a picture for Graphviz")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	return c
@@ -73,6 +78,10 @@ func (e *env) plan(o planOptions, args []string) error {
 	if err := o.check(); err != nil {
 		return err
 	}
+	options, err := o.options()
+	if err != nil {
+		return err
+	}
 	if o.caps == "help" {
 		e.printProfiles()
 		return nil
@@ -85,7 +94,7 @@ func (e *env) plan(o planOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	p := plan.Make(rs, m, plan.Options{})
+	p := plan.Make(rs, m, options)
 	switch {
 	case o.json:
 		return e.printJSON(planned{p, append([]lint.Finding{}, lint.Check(rs, m)...)})
