@@ -20,6 +20,8 @@ type table struct {
 	space tuple.Space
 	// lowest says that several elements may have a key, of which the one with the lowest data counts.
 	lowest bool
+	// pages is the size of the map, and tuples how many tuples it has, if that does not change.
+	pages, tuples int
 }
 
 // bitsOf is the width of fields.
@@ -74,7 +76,7 @@ func (m *maps) table(name string, bits []int, elements []element) (table, error)
 		}
 	}
 	page := space.Layout().PageBytes()
-	pages := space.Pages(2 * pieces) // of intervals that overlap
+	pages := space.FixedPages(2 * pieces) // of intervals that overlap
 	arena := make([]uint32, pages*page/4)
 	t, err := tuple.New(arena, space, nil)
 	if err != nil {
@@ -87,7 +89,7 @@ func (m *maps) table(name string, bits []int, elements []element) (table, error)
 		Name: name, Kind: Array, KeySize: 4, ValueSize: uint32(page), Entries: uint32(pages), Set: noSet,
 		Words: wordsOf(bits), Contents: pagesOf(arena, page),
 	})
-	return table{name: name, space: space, lowest: true}, nil
+	return table{name: name, space: space, lowest: true, pages: pages, tuples: t.Tuples()}, nil
 }
 
 // maxStatic is the most keys of a table that stands for rules.
@@ -155,7 +157,7 @@ func (m *matcher) lookup(t table, fs []share.Field, miss label) error {
 		return nil
 	}
 	ins, err := lookup.Tuples(t.space, t.lowest, lookup.Site{
-		Map: t.name, Base: regScratch, Words: at, Stack: -lookup.StackBytes, Work: int16(m.l.work),
+		Map: t.name, Pages: t.pages, Tuples: t.tuples, Base: regScratch, Words: at, Stack: -lookup.StackBytes, Work: int16(m.l.work),
 		Data: asm.R1, Miss: missLabel, Label: "l",
 	})
 	if err != nil {
@@ -259,6 +261,7 @@ func (m *maps) set(i int, fs []share.Field) (table, error) {
 		x.Kind, x.KeySize, x.ValueSize = Tree, 4, uint32(t.space.Layout().PageBytes())
 		x.Entries = uint32(t.space.Pages(size))
 	}
+	t.pages = int(x.Entries)
 	m.add(x)
 	m.sets[i] = t
 	return t, nil
