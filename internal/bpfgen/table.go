@@ -20,8 +20,23 @@ type table struct {
 	space tuple.Space
 	// lowest says that several elements may have a key, of which the one with the lowest data counts.
 	lowest bool
-	// pages is the size of the map, and tuples how many tuples it has, if that does not change.
+	// pages is the size of a tree's map, tuples how many it has at most; 0: as many as there may be.
 	pages, tuples int
+}
+
+// steps is what a lookup costs the verifier, about (see package lookup).
+func (t table) steps() int {
+	switch {
+	case t.hash:
+		return 6
+	case t.space.Layout().Words() == 1:
+		return 700
+	case t.space.Plain():
+		return 7_000
+	case t.tuples == 0:
+		return 75_000
+	}
+	return 10_000 + 4_000*t.tuples
 }
 
 // bitsOf is the width of fields.
@@ -76,7 +91,7 @@ func (m *maps) table(name string, bits []int, elements []element) (table, error)
 		}
 	}
 	page := space.Layout().PageBytes()
-	pages := space.FixedPages(2 * pieces) // of intervals that overlap
+	pages := space.Pages(2 * pieces) // of intervals that overlap
 	arena := make([]uint32, pages*page/4)
 	t, err := tuple.New(arena, space, nil)
 	if err != nil {
@@ -148,6 +163,7 @@ func (m *maps) hash(name string, bits []int, elements []element) table {
 // lookup looks fields up: R1 is the data, or the packet goes to miss.
 func (m *matcher) lookup(t table, fs []share.Field, miss label) error {
 	at := m.key(fs)
+	m.steps += t.steps()
 	if t.hash {
 		m.add(asm.Mov.Reg(asm.R2, regScratch), asm.Add.Imm(asm.R2, int32(at[0])),
 			mapPtr(asm.R1, t.name),
@@ -259,9 +275,9 @@ func (m *maps) set(i int, fs []share.Field) (table, error) {
 			}
 		}
 		x.Kind, x.KeySize, x.ValueSize = Tree, 4, uint32(t.space.Layout().PageBytes())
-		x.Entries = uint32(t.space.Pages(size))
+		t.pages = t.space.Pages(size)
+		x.Entries = uint32(t.pages)
 	}
-	t.pages = int(x.Entries)
 	m.add(x)
 	m.sets[i] = t
 	return t, nil
