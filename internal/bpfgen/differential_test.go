@@ -333,7 +333,7 @@ func (l *loaded) fillTree(m Map, set *share.Set) {
 func TestRandomSharesDoWhatTheySay(t *testing.T) {
 	n := seed(t)
 	for _, hook := range []share.Hook{share.XDP, share.TC} {
-		for i := range 60 {
+		for i := range 40 {
 			t.Run(fmt.Sprintf("%s/%d", hook, i), func(t *testing.T) {
 				m := newMaker(n, uint64(i), hook)
 				s := m.share(1 + m.IntN(40))
