@@ -73,6 +73,8 @@ type store interface {
 	expire(now time.Time) (time.Time, error)
 	// find is the entry that has a key.
 	find(key []uint64) (entry, bool)
+	// all are the entries of intervals, in order, and how many they are. They must not change meanwhile.
+	all() (int, iter.Seq[entry])
 	close() error
 }
 
@@ -157,6 +159,8 @@ func (c *Contents) apply(change element.Change) error {
 		return c.replace(change.Added.Join())
 	case change.Made:
 		return c.replace(&change.Added)
+	case c.split() && c.many(change):
+		return c.applyMany(change)
 	case c.split():
 		return c.applyPoints(change)
 	}
