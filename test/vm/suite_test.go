@@ -36,7 +36,7 @@ func suite() vm.Suite {
 			{
 				// What this kernel tells of elements, and in which order.
 				Name: "rules: elements", Package: module + "/internal/nft", Timeout: 2 * time.Minute,
-				Tests: []string{"TestElements_", "TestSetWatch_"},
+				Tests: []string{"TestElements_(Types|AutoMerge|FirstAndLastKey|VerdictMap|ElementsOfTheirOwn)", "TestSetWatch_(Commands|Subscribe|ExpiredElement)"},
 			},
 			{
 				// The same programs against this kernel's nftables.
