@@ -256,7 +256,8 @@ func (k *linker) count(c *code) {
 		asm.StoreMem(asm.R0, counterBytes, asm.R1, asm.DWord))
 
 	c.bind(list)
-	c.jump(asm.JEq.Imm(left, 0, ""), done)
+	// Not "is 0": older verifiers (6.1) do not learn from that that what is behind it is 1 or more.
+	c.jump(asm.JLT.Imm(left, 1, ""), done)
 	c.add(asm.Sub.Imm(left, 1),
 		asm.Mov.Reg(asm.R2, left), asm.LSh.Imm(asm.R2, 2), asm.Add.Reg(asm.R2, regScratch),
 		asm.LoadMem(slot, asm.R2, atNotes, asm.Word))

@@ -12,6 +12,9 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
+// leaseOfRules is where package rules pins the map that all its programs read, if there are any.
+const leaseOfRules = "rules/lease"
+
 // Abandoned reports whether nothing of what is pinned in the directory is on a device any more, nor held by a daemon as far as the
 // kernel tells: the network namespace is gone, or at least every device in it that the datapath ran on. Where nothing was
 // ever attached it says no.
@@ -34,8 +37,16 @@ func Abandoned(dir string) (bool, error) {
 		}
 	}
 	if filters && !links { // pinned links keep their programs
-		used, err := used(filepath.Join(dir, "control"))
-		return !used, err
+		is, err := used(filepath.Join(dir, "control"))
+		if is || err != nil {
+			return false, err
+		}
+		// A device that only has a front has no program of ours.
+		is, err = used(filepath.Join(dir, leaseOfRules))
+		if errors.Is(err, os.ErrNotExist) {
+			return true, nil
+		}
+		return !is, err
 	}
 	return links && !filters, nil
 }

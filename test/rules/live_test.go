@@ -23,6 +23,10 @@ func (l *lab) attach(e *early) (detach func() error, err error) {
 		} else {
 			at, err = link.AttachTCX(link.TCXOptions{Program: e.loaded.Entry, Interface: int(e.d.Index), Attach: ebpf.AttachTCXIngress})
 		}
+		if errors.Is(err, ebpf.ErrNotSupported) && e.hook == share.TC {
+			detach, err = l.filter(e)
+			return err
+		}
 		if err != nil {
 			return fmt.Errorf("attach at %s of %s: %w", e.hook, e.d.Name, err)
 		}

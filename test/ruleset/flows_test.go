@@ -10,11 +10,12 @@ import (
 	"github.com/nft-offload/nft-offload/internal/testkit/daemon"
 )
 
-// guarded is a chain on the router's r0 that is executed as a whole before flows are looked up.
+// guarded is a chain on the router's r0 that is executed as a whole before flows are looked up: it stands before the
+// flowtable, which nftables executes it before, too.
 const guarded = `
 table netdev guard {
 	chain in {
-		type filter hook ingress device "r0" priority 0; policy accept;
+		type filter hook ingress device "r0" priority -10; policy accept;
 		udp dport 5003 counter drop
 	}
 }`

@@ -6,14 +6,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/nft-offload/nft-offload/internal/testkit/daemon"
 	"github.com/nft-offload/nft-offload/internal/testkit/vm"
 )
 
-// Environment variables that make a run smaller while one works on a test: one kernel, one group, tests of that group as
-// for -test.run. A smaller run does not look at the matrix.
+// Environment variables that make a run smaller while one works on a test: one kernel, one group (or all "GROUP: ..."), tests of that
+// group as for -test.run. A smaller run does not look at the matrix.
 const (
 	onlyKernel = "NFT_OFFLOAD_VM_KERNEL"
 	onlyGroup  = "NFT_OFFLOAD_VM_GROUP"
@@ -27,7 +28,7 @@ func TestGuests(t *testing.T) {
 		kernels = slices.DeleteFunc(kernels, func(k vm.Kernel) bool { return k.Name != only })
 	}
 	if only := os.Getenv(onlyGroup); only != "" {
-		s.Groups = slices.DeleteFunc(s.Groups, func(g vm.Group) bool { return g.Name != only })
+		s.Groups = slices.DeleteFunc(s.Groups, func(g vm.Group) bool { return g.Name != only && !strings.HasPrefix(g.Name, only+": ") })
 	}
 	if only := os.Getenv(onlyTests); only != "" {
 		for i := range s.Groups {
@@ -37,7 +38,7 @@ func TestGuests(t *testing.T) {
 	if len(kernels) == 0 || len(s.Groups) == 0 {
 		t.Fatalf("nothing to run with %s=%q %s=%q", onlyKernel, os.Getenv(onlyKernel), onlyGroup, os.Getenv(onlyGroup))
 	}
-	s.Env = map[string]string{daemon.BinaryEnv: program(t)}
+	s.Env = map[string]string{daemon.BinaryEnv: program(t), "RULES_PACKETS": "10000"}
 	p := s.Build(t)
 	proofs := make([]vm.Proof, len(kernels))
 	t.Run("linux", func(t *testing.T) {

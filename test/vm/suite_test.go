@@ -23,6 +23,26 @@ func suite() vm.Suite {
 				Tests: []string{"TestProgramsAreEasyToVerify"},
 			},
 			{
+				// Programs of rules of all shapes and sizes, for this kernel's verifier, and how they follow each other.
+				Name: "rules: programs", Package: module + "/test/ruleset", Timeout: 4 * time.Minute,
+			},
+			{
+				// What generated programs are made of.
+				Name: "rules: maps", Package: module + "/internal/datapath/rules", Timeout: 2 * time.Minute,
+			},
+			{
+				Name: "rules: lookups", Package: module + "/internal/bpfgen/lookup", Timeout: 2 * time.Minute,
+			},
+			{
+				// What this kernel tells of elements, and in which order.
+				Name: "rules: elements", Package: module + "/internal/nft", Timeout: 2 * time.Minute,
+				Tests: []string{"TestElements_(Types|AutoMerge|FirstAndLastKey|VerdictMap|ElementsOfTheirOwn)", "TestSetWatch_(Commands|Subscribe|ExpiredElement)"},
+			},
+			{
+				// The same programs against this kernel's nftables.
+				Name: "rules: differential", Package: module + "/test/rules", Timeout: 3 * time.Minute,
+			},
+			{
 				// The program as a user has it, on the kernel's own flowtable.
 				Name: "router example", Package: module + "/test/flows", Timeout: 4 * time.Minute,
 				Tests: []string{"TestRouterExampleOnARealFlowtable", "TestFlushAndHoldOnARealFlowtable"},

@@ -42,17 +42,17 @@ func (s search) all() asm.Instructions {
 	level[0] = level[0].WithSymbol(s.label("level"))
 	insns = append(insns, level...)
 	insns = append(insns,
-		asm.LoadMem(asm.R1, asm.R10, s.Stack+stackLevel, asm.DWord),
+		// The verifier compares registers when it looks for loops without an end, and older ones (6.1) not the stack. So
+		// the level stays in register 5 while there are jumps.
+		asm.LoadMem(asm.R5, asm.R10, s.Stack+stackLevel, asm.DWord),
 		// Not "is 0": only this comparison tells a verifier that what is behind it is 1 or more.
-		asm.JLT.Imm(asm.R1, 1, leaf),
-		asm.Sub.Imm(asm.R1, 1),
-		asm.StoreMem(asm.R10, s.Stack+stackLevel, asm.R1, asm.DWord))
+		asm.JLT.Imm(asm.R5, 1, leaf),
+		asm.Sub.Imm(asm.R5, 1),
+		asm.StoreMem(asm.R10, s.Stack+stackLevel, asm.R5, asm.DWord))
 	insns = append(insns, s.within(s.layout.Inner())...)
 	insns = append(insns,
 		asm.LoadMem(asm.R2, asm.R0, int16(s.layout.Inner().Value), asm.Word),
 		asm.StoreMem(asm.R10, s.Stack+stackIndex, asm.R2, asm.Word),
-		// The verifier compares registers, not the stack, when it looks for loops without an end.
-		asm.LoadMem(asm.R1, asm.R10, s.Stack+stackLevel, asm.DWord),
 		asm.Ja.Label(s.label("level")))
 	inLeaf := s.within(s.layout.Leaf())
 	inLeaf[0] = inLeaf[0].WithSymbol(leaf)
