@@ -74,7 +74,8 @@ type runner struct {
 // run opens the datapath, runs the engine on it, and withdraws it.
 func (r *runner) run() (err error) {
 	// All that can be refused is refused before anything is changed.
-	v, err := engine.Read(r.env.ctx, nftSource{}, r.links)
+	source, rulesOf := r.source()
+	v, err := engine.Read(r.env.ctx, source, r.links, rulesOf)
 	if r.env.ctx.Err() != nil {
 		return nil
 	}
@@ -94,13 +95,25 @@ func (r *runner) run() (err error) {
 	adopted := fp.d.Adopted()
 	defer func() {
 		close(fp.done)
-		err = errors.Join(err, fp.close(), r.leave(err, adopted))
+		err = errors.Join(err, fp.leave(), r.leave(err, adopted))
 	}()
-	return r.serve(ctx, engine.New(engine.Config{
-		Source: nftSource{}, Links: r.links, Datapath: fp, Operator: fp, Conntrack: r.conntrack, Candidates: fp.candidates,
+	cfg := engine.Config{
+		Source: source, Links: r.links, Datapath: fp, Operator: fp, Conntrack: r.conntrack, Candidates: fp.candidates,
 		Choices: r.options.choices, Settings: r.options.settings(), Since: r.since, Log: r.log,
 		Identity: engine.Identity{PID: os.Getpid(), Version: version(), Namespace: r.namespace, Adopted: adopted},
-	}))
+	}
+	if watched, ok := source.(*watchedRules); ok {
+		cfg.Chains, cfg.Rules, cfg.Sets = rulesOf, fp.early, sets{watched, fp.early.programs}
+	}
+	return r.serve(ctx, engine.New(cfg))
+}
+
+// source is where the ruleset is read, for flows and, where rules may run early, whole.
+func (r *runner) source() (engine.Source, engine.Chains) {
+	if r.options.rules == rulesOff {
+		return nftSource{}, nil
+	}
+	return &watchedRules{}, chains{r.env}
 }
 
 // leave withdraws, or does not: err is how the run ended.
@@ -125,13 +138,13 @@ func (r *runner) open(mark uint32) (*fastPath, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := openFastPath(cfg, r.log)
+	f, err := openFastPath(cfg, r.options.rules != rulesOff, r.log)
 	if errors.Is(err, datapath.ErrIncompatible) {
 		r.log.Warn("the pinned datapath cannot be adopted: starting anew", "cause", err)
 		if err := datapath.Withdraw(r.pins); err != nil {
 			return nil, fmt.Errorf("withdraw what cannot be adopted: %w", err)
 		}
-		f, err = openFastPath(cfg, r.log)
+		f, err = openFastPath(cfg, r.options.rules != rulesOff, r.log)
 	}
 	if err != nil && !pinned {
 		return nil, errors.Join(err, datapath.Withdraw(r.pins))

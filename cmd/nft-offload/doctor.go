@@ -132,7 +132,10 @@ func foresee(ctx context.Context, ds []link.Device) map[string]doctor.Fast {
 	}
 	out := map[string]doctor.Fast{}
 	for _, d := range engine.Foresee(engine.View{Ruleset: rules, Links: engineLinks(ds)}) {
-		f := doctor.Fast{Hook: string(d.Hook), Code: string(d.Reason.Code), Text: d.Reason.Text, Advice: d.Reason.Advice}
+		f := doctor.Fast{Hook: string(d.Hook), Text: d.Reason.Text, Advice: d.Reason.Advice}
+		if !d.Reason.OK() {
+			f.Code = d.Reason.Code.Code()
+		}
 		if f.Advice == "use the tc hook" {
 			f.Advice = "" // which is what run does
 		}

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 func TestTableAlignsAndShrinksOneColumn(t *testing.T) {
@@ -67,12 +68,12 @@ func TestNumbersSizesAndSpansAreShort(t *testing.T) {
 // manyPorts is a bridge with more ports than fit a line.
 func manyPorts() engine.Decision {
 	d := engine.Decision{Name: "br0", Hook: engine.TC, Slow: []engine.SlowDevice{{
-		Name: "br0.7", Reason: engine.Reason{Code: engine.DeviceChain, Text: strings.Repeat("more words ", 20)},
+		Name: "br0.7", Reason: engine.Reason{Code: reason.OffDeviceChain, Text: strings.Repeat("more words ", 20)},
 	}}}
 	for i := range 24 {
-		p := engine.Place{Name: fmt.Sprintf("lan%d", i), Hook: engine.TC, Reason: engine.Reason{Code: engine.TCOnly, Text: "a switch port"}, Tags: []engine.Tag{{ID: 100}, {ID: 10}}}
+		p := engine.Place{Name: fmt.Sprintf("lan%d", i), Hook: engine.TC, Reason: engine.Reason{Code: reason.TCOnly, Text: "a switch port"}, Tags: []engine.Tag{{ID: 100}, {ID: 10}}}
 		if i == 20 {
-			p.Hook, p.Reason = engine.Off, engine.Reason{Code: engine.DeviceChain, Text: strings.Repeat("other words ", 20)}
+			p.Hook, p.Reason = engine.Off, engine.Reason{Code: reason.OffDeviceChain, Text: strings.Repeat("other words ", 20)}
 		}
 		d.On = append(d.On, p)
 	}
@@ -80,18 +81,18 @@ func manyPorts() engine.Decision {
 }
 
 func TestStatusSaysWhereDevicesRun(t *testing.T) {
-	no := func(c engine.Code, text string) engine.Reason { return engine.Reason{Code: c, Text: text} }
+	no := func(c reason.Reason, text string) engine.Reason { return engine.Reason{Code: c, Text: text} }
 	var b bytes.Buffer
 	e := &env{stdout: &b, getenv: func(string) string { return "" }}
 	e.printDevices([]engine.Decision{
 		{Name: "br0", Hook: engine.TC, On: []engine.Place{
-			{Name: "r0", Hook: engine.TC, Reason: no(engine.TCByDefault, "r0 is a veth")},
-			{Name: "r2", Hook: engine.TC, Reason: no(engine.TCByDefault, "r2 is a veth")},
-			{Name: "r3", Hook: engine.Off, Reason: no(engine.DeviceChain, "a chain on r3")},
-		}, Slow: []engine.SlowDevice{{Name: "br0.7", Reason: no(engine.ForeignFilter, "a filter on br0.7")}}},
+			{Name: "r0", Hook: engine.TC, Reason: no(reason.TCByDefault, "r0 is a veth")},
+			{Name: "r2", Hook: engine.TC, Reason: no(reason.TCByDefault, "r2 is a veth")},
+			{Name: "r3", Hook: engine.Off, Reason: no(reason.OffDeviceChain, "a chain on r3")},
+		}, Slow: []engine.SlowDevice{{Name: "br0.7", Reason: no(reason.OffForeignFilter, "a filter on br0.7")}}},
 		{Name: "r1", Hook: engine.XDP, On: []engine.Place{{Name: "r1", Hook: engine.XDP}}},
 		{Name: "r4.10", Hook: engine.XDP, On: []engine.Place{{Name: "r4", Hook: engine.XDP, Tags: []engine.Tag{{ID: 10}}}}},
-		{Name: "r9", Hook: engine.Off, Reason: no(engine.NoDevice, "r9 does not exist")},
+		{Name: "r9", Hook: engine.Off, Reason: no(reason.OffNoDevice, "r9 does not exist")},
 	})
 	want := `
 device br0: tc on r0, r2; off on r3
@@ -113,7 +114,7 @@ func TestStatusFitsEightyColumnsAndColorsOnlyATerminal(t *testing.T) {
 	s := engine.Status{
 		Identity: engine.Identity{PID: 1, Version: "devel"}, Since: now.Add(-time.Minute),
 		Devices: []engine.Decision{
-			{Name: "r0", Hook: engine.TC, Reason: engine.Reason{Code: engine.TCByDefault, Text: strings.Repeat("long words ", 20), Advice: "do something"}},
+			{Name: "r0", Hook: engine.TC, Reason: engine.Reason{Code: reason.TCByDefault, Text: strings.Repeat("long words ", 20), Advice: "do something"}},
 			manyPorts(),
 		},
 		Stats: engine.Stats{MaxFlows: 131072, BytesPerFlow: 208, Reasons: []engine.Count{

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // fastPath is the datapath as the engine wants it.
@@ -25,6 +27,7 @@ type fastPath struct {
 	// Bump may come from another goroutine while Apply opens d again.
 	mu     sync.Mutex
 	d      *datapath.Datapath
+	early  *early // nil: rules are nftables' alone
 	stream *datapath.Candidates
 }
 
@@ -32,9 +35,17 @@ type fastPath struct {
 // again.
 const candidateRoom = 1024
 
-func openFastPath(cfg datapath.Config, log *slog.Logger) (*fastPath, error) {
+// openFastPath opens the datapath, and what executes rules where that is asked for.
+func openFastPath(cfg datapath.Config, withRules bool, log *slog.Logger) (*fastPath, error) {
 	f := &fastPath{cfg: cfg, log: log, candidates: make(chan packet.Tuple, candidateRoom), done: make(chan struct{})}
-	return f, f.open()
+	if err := f.open(); err != nil || !withRules {
+		return f, err
+	}
+	var err error
+	if f.early, err = openEarly(filepath.Join(cfg.Dir, "rules"), log); err != nil {
+		return f, errors.Join(err, f.close())
+	}
+	return f, nil
 }
 
 func (f *fastPath) open() error {
@@ -71,6 +82,15 @@ func (f *fastPath) read(stream *datapath.Candidates) {
 // close gives up the descriptors; what is attached stays so.
 func (f *fastPath) close() error { return errors.Join(f.stream.Close(), f.d.Close()) }
 
+// leave is close for good: of the programs of rules, too.
+func (f *fastPath) leave() error {
+	err := f.close()
+	if f.early != nil {
+		err = errors.Join(err, f.early.programs.Close())
+	}
+	return err
+}
+
 func (f *fastPath) Bump() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -92,11 +112,20 @@ func (f *fastPath) Apply(desired engine.Desired) ([]engine.Refusal, error) {
 			return nil, err
 		}
 	}
+	if f.early != nil {
+		if refusals := f.early.load(desired); len(refusals) > 0 {
+			return refusals, nil
+		}
+	}
 	want := make([]datapath.Device, 0, len(desired.Devices))
 	hooks := map[string]engine.Hook{}
 	for _, d := range desired.Devices {
 		hooks[d.Name] = d.Hook
+		if d.EarlyHook == engine.XDP {
+			hooks[d.Name] = engine.XDP
+		}
 		want = append(want, datapath.Device{
+			Front: f.front(d), Unlisted: d.Unlisted,
 			Ifindex: d.Ifindex, Name: d.Name, Hook: datapathHook(d.Hook), XDPTarget: d.XDPTarget,
 			PartialChecksums: d.PartialChecksums, Labels: d.Labels, Flowtable: d.Flowtable, Bare: d.Bare, Above: d.Above,
 			Stack: d.Stack, Refused: d.Refused, Under: d.Under, Floods: datapathFloods(d.Floods),
@@ -115,7 +144,17 @@ func (f *fastPath) Apply(desired engine.Desired) ([]engine.Refusal, error) {
 			Busy: errors.Is(err, datapath.ErrBusy), Gone: errors.Is(err, unix.ENODEV),
 		})
 	}
+	if f.early != nil {
+		others = append(others, f.early.settle(desired))
+	}
 	return refusals, errors.Join(others...)
+}
+
+func (f *fastPath) front(d engine.Device) *datapath.Front {
+	if f.early == nil {
+		return nil
+	}
+	return f.early.front(d)
 }
 
 func datapathFloods(f engine.Floods) datapath.Floods {
@@ -169,6 +208,9 @@ func (f *fastPath) Sweep(watching bool) (engine.Sweep, error) {
 	}
 	s, err := f.d.Sweep()
 	err = errors.Join(err, f.d.TrimHolds())
+	if f.early != nil {
+		err = errors.Join(err, f.early.programs.Sweep())
+	}
 	if err == nil && watching {
 		active := 0
 		for _, a := range s.Live {
@@ -204,20 +246,20 @@ func engineStats(s datapath.Stats) engine.Stats {
 		if c, ok := s.Reasons[r]; ok {
 			i := r.Info()
 			out.Reasons = append(out.Reasons, engine.Count{
-				Code: i.Code, Stage: stageName(i.Stage), Text: i.Text, Advice: i.Advice, Counter: engine.Counter(c),
+				Code: i.Code, Stage: stageName(r.Scope()), Text: i.Text, Advice: i.Advice(), Counter: engine.Counter(c),
 			})
 		}
 	}
 	return out
 }
 
-func stageName(s datapath.Stage) string {
+func stageName(s reason.Scope) string {
 	switch s {
-	case datapath.StageFast:
+	case reason.Carried:
 		return "fast"
-	case datapath.StagePacket:
+	case reason.Slow:
 		return "packet"
-	case datapath.StageTable:
+	case reason.Entry:
 		return "table"
 	default:
 		return "observe"
@@ -241,9 +283,9 @@ func engineFlow(l datapath.Flow) engine.Flow {
 		Age: engine.Seconds(l.Age), Idle: engine.Seconds(l.Idle), Lease: engine.Seconds(l.Lease),
 		MaxLen: l.MaxLen, Priority: l.Priority, Mark: l.Mark, Missed: l.Missed,
 	}
-	if l.MissedWhy != datapath.Fast {
+	if l.MissedWhy != reason.Fast {
 		i := l.MissedWhy.Info()
-		f.LastMiss, f.LastMissText, f.LastMissAdvice, f.LastMissAgo = i.Code, i.Text, i.Advice, engine.Seconds(l.MissedAgo)
+		f.LastMiss, f.LastMissText, f.LastMissAdvice, f.LastMissAgo = i.Code, i.Text, i.Advice(), engine.Seconds(l.MissedAgo)
 	}
 	return f
 }

@@ -69,7 +69,7 @@ func vlanProtocol(ethertype uint16) string {
 }
 
 func engineReason(r link.Reason) engine.Reason {
-	return engine.Reason{Code: engine.Code(r.Code), Text: r.Text, Advice: r.Fix}
+	return engine.Reason{Code: r.Code, Text: r.Text, Advice: r.Fix}
 }
 
 func (l links) Watch(ctx context.Context) (<-chan engine.Change, error) {

@@ -50,7 +50,7 @@ func engineRefused(r datapath.Refused) engine.Refused {
 	info := r.Reason.Info()
 	return engine.Refused{
 		Proto: packet.ProtoName(r.Tuple.Proto), Src: r.Tuple.Src, Dst: r.Tuple.Dst, InIndex: r.In, OutIndex: r.Out,
-		Code: info.Code, Text: info.Text, Advice: info.Advice, Samples: r.Samples, Ago: engine.Seconds(r.Ago),
+		Code: info.Code, Text: info.Text, Advice: info.Advice(), Samples: r.Samples, Ago: engine.Seconds(r.Ago),
 		Passing: !r.Lasting(),
 	}
 }

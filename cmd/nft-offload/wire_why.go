@@ -49,7 +49,7 @@ func (e *env) gatherer() (_ *gatherer, err error) {
 	if g.ct, err = conntrack.Open(); err != nil {
 		return nil, err
 	}
-	v, err := engine.Read(e.ctx, nftSource{}, links{g.handle})
+	v, err := engine.Read(e.ctx, nftSource{}, links{g.handle}, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/api"
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // fake answers with what it has, and remembers the filter.
@@ -66,7 +67,7 @@ func TestStatusComesBackAsItWas(t *testing.T) {
 			Family: "inet", Table: "filter", Name: "f1", Lowered: true, Labels: []int{126, 127}, Devices: []string{"r0"},
 		}},
 		Devices: []engine.Decision{{
-			Name: "r0", Ifindex: 2, Hook: engine.TC, Reason: engine.Reason{Code: "c", Text: "t", Advice: "a"},
+			Name: "r0", Ifindex: 2, Hook: engine.TC, Reason: engine.Reason{Code: reason.OffPort, Text: "t", Advice: "a"},
 			Flowtables: []string{"inet filter f1"},
 		}},
 		Stats: engine.Stats{

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 func (f *fake) Refused(_ context.Context, filter engine.Filter) ([]engine.Refused, error) {
@@ -84,7 +85,7 @@ func TestHoldsAndRefusedFlowsComeBackAsTheyWere(t *testing.T) {
 		refused: []engine.Refused{{
 			Proto: "tcp", Src: netip.MustParseAddrPort("10.0.0.1:1"), Dst: netip.MustParseAddrPort("10.0.0.2:2"), In: "r0", InIndex: 2,
 			Out: "r1", OutIndex: 3, Code: "device-refused", Text: "t", Advice: "a", Samples: 7, Ago: engine.Seconds(time.Second),
-			Causes: []engine.Cause{{Device: "r0", Reason: engine.Reason{Code: "netdev-chain", Text: "x"}}},
+			Causes: []engine.Cause{{Device: "r0", Reason: engine.Reason{Code: reason.OffDeviceChain, Text: "x"}}},
 		}},
 	}
 	c, _ := serve(t, e)

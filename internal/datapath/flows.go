@@ -107,7 +107,7 @@ func (e *entry) idle(now uint64) time.Duration {
 // Flows lists the entries, in no order.
 func (d *Datapath) Flows() ([]Flow, error) {
 	var out []Flow
-	now := d.clock.now()
+	now, reasons := d.clock.now(), Reasons()
 	hard := d.hardLimit(now)
 	adjs := map[uint32]nfoAdj{}
 	var lookup error
@@ -123,7 +123,7 @@ func (d *Datapath) Flows() ([]Flow, error) {
 			Packets: e.hot.Packets, Bytes: e.hot.Bytes, Slow: uint64(e.cold.Slow),
 			Age: since(now, e.cold.Born), Idle: e.idle(now), Lease: hard - since(now, e.hot.Stamp),
 			MaxLen: e.hot.MaxLen, Priority: a.Priority, Mark: a.Mark,
-			Missed: e.cold.Missed, MissedWhy: Reason(e.cold.MissedWhy), MissedAgo: since(now, e.cold.MissedAt),
+			Missed: e.cold.Missed, MissedWhy: reasonOf(uint32(e.cold.MissedWhy), reasons), MissedAgo: since(now, e.cold.MissedAt),
 		})
 	})
 	return out, errors.Join(err, lookup)

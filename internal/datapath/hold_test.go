@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 func prefix(s string) netip.Prefix {
@@ -95,15 +96,15 @@ func TestHoldMasksItsPrefixes(t *testing.T) {
 
 func TestReasonsOfAMomentDoNotLast(t *testing.T) {
 	for r, want := range map[Refused]bool{
-		{Reason: DeviceRefused, Samples: 1}: true,
-		{Reason: Held, Samples: 1}:          true,
-		{Reason: IPsec, Samples: 1}:         true,
-		{Reason: TCPFlags, Samples: 1000}:   false,
-		{Reason: Dead, Samples: 1000}:       false,
-		{Reason: OneWay, Samples: 1}:        false,
-		{Reason: OneWay, Samples: settled}:  true,
-		{Reason: NotLiberal, Samples: 15}:   false,
-		{Reason: NotLiberal, Samples: 1000}: true,
+		{Reason: reason.SeenDeviceRefused, Samples: 1}: true,
+		{Reason: reason.SeenHeld, Samples: 1}:          true,
+		{Reason: reason.SeenIPsec, Samples: 1}:         true,
+		{Reason: reason.SlowTCPFlags, Samples: 1000}:   false,
+		{Reason: reason.EntryDead, Samples: 1000}:      false,
+		{Reason: reason.SeenOneWay, Samples: 1}:        false,
+		{Reason: reason.SeenOneWay, Samples: settled}:  true,
+		{Reason: reason.SeenNotLiberal, Samples: 15}:   false,
+		{Reason: reason.SeenNotLiberal, Samples: 1000}: true,
 	} {
 		if r.Lasting() != want {
 			t.Errorf("%s after %d samples lasts: %v", r.Reason, r.Samples, r.Lasting())

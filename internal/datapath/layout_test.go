@@ -2,10 +2,14 @@ package datapath
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unsafe"
+
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // The numbers of reasons are pinned state: both lists must have the same order.
@@ -14,38 +18,40 @@ func TestReasonsAreThoseOfTheProgramsInOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := regexp.MustCompile(`(?m)^\tR_(\w+),`).FindAllStringSubmatch(string(src), -1)
-	if len(names) != len(Reasons())+1 { // R_MAX
-		t.Fatalf("%d reasons in C, %d in Go", len(names)-1, len(Reasons()))
-	}
 	goSrc, err := os.ReadFile("reason.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	block, _, _ := strings.Cut(string(goSrc), "numReasons")
-	goNames := regexp.MustCompile(`(?m)^\t(\w+)( Reason = iota)?$`).FindAllStringSubmatch(block, -1)
+	identifiers := regexp.MustCompile(`(?m)^\t\treason\.(?:Slow|Entry|Seen)?(\w+),$`).FindAllStringSubmatch(string(goSrc), -1)
+	names := regexp.MustCompile(`(?m)^\tR_(\w+),`).FindAllStringSubmatch(string(src), -1)
+	if len(names) != len(Reasons())+1 { // R_MAX
+		t.Fatalf("%d reasons in C, %d in Go", len(names)-1, len(Reasons()))
+	}
 	for i, r := range Reasons() {
 		c := strings.ToLower(strings.ReplaceAll(names[i][1], "_", ""))
-		if g := strings.ToLower(goNames[i][1]); g != c {
-			t.Errorf("reason %d is %s in C and %s in Go", r, c, g)
+		if g := strings.ToLower(identifiers[i][1]); g != c {
+			t.Errorf("reason %d is %s in C and %s in Go", i, c, g)
 		}
-		info := r.Info()
-		if info.Code == "unknown" || info.Text == "" {
-			t.Errorf("reason %d (%s) has no description", r, c)
+		if got := reasonOf(uint32(i), Reasons()); got != r {
+			t.Errorf("number %d is %s, want %s", i, got, r)
 		}
+		file := filepath.Join("bpf", filepath.Base(r.Info().Source))
+		if src, err := os.ReadFile(file); r != reason.Fast && (err != nil || !strings.Contains(string(src), "R_"+names[i][1])) {
+			t.Errorf("%s: its source %s does not name it: %v", r, file, err)
+		}
+	}
+	if got := reasonOf(9999, Reasons()); got != reason.Unknown {
+		t.Errorf("an unknown number is %q", got)
 	}
 }
 
-func TestReasonCodesAreDistinct(t *testing.T) {
-	seen := map[string]Reason{}
-	for _, r := range Reasons() {
-		if other, ok := seen[r.String()]; ok {
-			t.Errorf("reasons %d and %d are both %q", other, r, r)
+func TestEveryReasonOfTheFastPathHasANumber(t *testing.T) {
+	for _, s := range []reason.Scope{reason.Carried, reason.Slow, reason.Entry, reason.Seen} {
+		for _, r := range reason.Of(s) {
+			if !slices.Contains(Reasons(), r) {
+				t.Errorf("%s: the programs have no number for it", r)
+			}
 		}
-		seen[r.String()] = r
-	}
-	if got := Reason(9999).String(); got != "unknown" {
-		t.Errorf("an unknown reason is %q", got)
 	}
 }
 

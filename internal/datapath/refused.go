@@ -7,13 +7,14 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // Refused is one direction of a flow that the ruleset handed over and that the observer learned nothing from.
 type Refused struct {
 	In, Out uint32       // ifindexes; In is the device above where that one is what was refused
 	Tuple   packet.Tuple // as it arrives
-	Reason  Reason
+	Reason  reason.Reason
 	// Samples counts the packets that were looked at: at most one a CPU and millisecond, of all flows together.
 	Samples uint64
 	Ago     time.Duration // since the last sample
@@ -30,10 +31,10 @@ func (d *Datapath) Passed() ([]Refused, error) { return d.samples(d.maps.Passed)
 
 func (d *Datapath) samples(m *ebpf.Map) ([]Refused, error) {
 	var out []Refused
-	now := d.clock.now()
+	now, reasons := d.clock.now(), Reasons()
 	err := eachBatch(m, func(k nfoRefusedKey, v nfoRefusal) {
 		out = append(out, Refused{
-			In: k.In, Out: k.Out, Reason: Reason(k.Reason), Samples: v.Packets, Ago: since(now, v.Time),
+			In: k.In, Out: k.Out, Reason: reasonOf(uint32(k.Reason), reasons), Samples: v.Packets, Ago: since(now, v.Time),
 			Tuple: packet.Tuple{
 				Src: netip.AddrPortFrom(wordsAddr(k.Family, k.Saddr), swap16(k.Sport)),
 				Dst: netip.AddrPortFrom(wordsAddr(k.Family, k.Daddr), swap16(k.Dport)), Proto: k.Proto,
@@ -50,9 +51,9 @@ const settled = 16
 // Lasting reports whether the flow stays slow for its reason, which is not one of a packet or of a moment.
 func (r Refused) Lasting() bool {
 	switch r.Reason {
-	case TCPFlags, Dead, NotReady, Recycled, Contradiction, MinPackets:
+	case reason.SlowTCPFlags, reason.EntryDead, reason.EntryNotReady, reason.EntryRecycled, reason.SeenContradiction, reason.SeenMinPackets:
 		return false
-	case OneWay, NotLiberal, TCPState, CTState:
+	case reason.SeenOneWay, reason.SeenNotLiberal, reason.SeenTCPState, reason.SeenCTState:
 		return r.Samples >= settled
 	default:
 		return true

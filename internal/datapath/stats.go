@@ -4,32 +4,39 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // Stats reads the counters. Packets that XDP passed up are counted once, with XDP's reason.
 func (d *Datapath) Stats() (Stats, error) {
 	s := Stats{
-		Fast: map[Hook]Counter{}, Reasons: map[Reason]Counter{},
+		Fast: map[Hook]Counter{}, Reasons: map[reason.Reason]Counter{},
 		MaxFlows: int(d.cfg.MaxFlows), BytesPerFlow: elementSize(d.maps.Flows4),
 	}
+	all := Reasons()
 	for _, hook := range []Hook{HookTC, HookXDP} {
-		for _, r := range Reasons() {
-			c, err := d.counter(hook, r)
+		for i, r := range all {
+			number := uint32(i)
+			if hook == HookXDP {
+				number += uint32(len(all))
+			}
+			c, err := d.counter(number, r)
 			if err != nil {
 				return s, err
 			}
 			if c == (Counter{}) {
 				continue
 			}
-			if r == Fast {
+			if r == reason.Fast {
 				s.Fast[hook] = c
 				continue
 			}
 			s.Reasons[r] = s.Reasons[r].add(c)
-			if hook == HookXDP && r == OtherHook {
+			if hook == HookXDP && r == reason.EntryOtherHook {
 				continue // the tc program behind it counts them: fast, or slow with a reason
 			}
-			if st := r.Info().Stage; st == StagePacket || st == StageTable {
+			if of := r.Scope(); of == reason.Slow || of == reason.Entry {
 				s.Slow = s.Slow.add(c)
 			}
 		}
@@ -47,13 +54,9 @@ func (c Counter) add(o Counter) Counter {
 	return Counter{Packets: c.Packets + o.Packets, Bytes: c.Bytes + o.Bytes}
 }
 
-func (d *Datapath) counter(hook Hook, r Reason) (Counter, error) {
-	i := uint32(r)
-	if hook == HookXDP {
-		i += uint32(numReasons)
-	}
+func (d *Datapath) counter(number uint32, r reason.Reason) (Counter, error) {
 	var perCPU []nfoCounter
-	if err := d.maps.Stats.Lookup(i, &perCPU); err != nil {
+	if err := d.maps.Stats.Lookup(number, &perCPU); err != nil {
 		return Counter{}, fmt.Errorf("read counter %s: %w", r, err)
 	}
 	var sum Counter

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // Hook is where a device's packets are looked up.
@@ -55,6 +56,10 @@ type Device struct {
 	// Refused says that no flow may go through here, because it would bypass something that slow packets pass. The
 	// observer runs all the same, to say which flows that concerns.
 	Refused bool
+	// Front runs before ours where it is not nil.
+	Front *Front
+	// Unlisted says that no flowtable has to do with the device: nothing runs there but Front.
+	Unlisted bool
 }
 
 // Floods tells of a device whether a bridge may send packets to it and to other ports at once.
@@ -96,9 +101,9 @@ type Flow struct {
 	Priority uint32        // skb->priority replayed at tc
 	Mark     uint32        // skb->mark replayed at tc
 	// Missed counts packets that met the entry and went slow all the same, those that renewed it included. MissedWhy
-	// and MissedAgo are about the last one; Fast where there was none.
+	// and MissedAgo are about the last one; reason.Fast where there was none.
 	Missed    uint64
-	MissedWhy Reason
+	MissedWhy reason.Reason
 	MissedAgo time.Duration
 }
 
@@ -131,10 +136,10 @@ type Counter struct {
 
 // Stats are totals since the datapath was loaded.
 type Stats struct {
-	Fast         map[Hook]Counter   // carried, by hook
-	Slow         Counter            // handed to the kernel at tc ingress on our devices, TCP and UDP or not
-	Reasons      map[Reason]Counter // why packets went slow or taught nothing
-	Flows        int                // entries, both families, all states
+	Fast         map[Hook]Counter          // carried, by hook
+	Slow         Counter                   // handed to the kernel at tc ingress on our devices, TCP and UDP or not
+	Reasons      map[reason.Reason]Counter // why packets went slow or taught nothing
+	Flows        int                       // entries, both families, all states
 	Ready        int
 	MaxFlows     int // per family
 	BytesPerFlow int // kernel memory of one IPv4 entry

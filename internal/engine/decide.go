@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/nft-offload/nft-offload/internal/handover"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // maxIfindex is the largest interface index: the flow table's key has 24 bits for it.
@@ -17,6 +18,11 @@ const maxIfindex = 1<<24 - 1
 type View struct {
 	Ruleset handover.Ruleset
 	Links   []Link
+	// Chains is nil where no rules run early.
+	Chains *ChainsView
+
+	seq   uint64    // the last change that it has seen
+	early earlyPlan // what was made of Chains
 }
 
 // Decision is what to do about one device that a flowtable lists.
@@ -61,13 +67,14 @@ type SlowDevice struct {
 func decide(v View, choices Choices, refused map[uint32]failure) ([]Decision, Desired) {
 	p := &plan{
 		stack: newStack(v.Links), rules: v.Ruleset, choices: choices, failed: refused,
-		listed: map[string]*Decision{}, withheld: map[*Link]Reason{}, hung: map[hung]Reason{},
+		listed: map[string]*Decision{}, withheld: map[*Link]Reason{}, hung: map[hung]Reason{}, passable: v.early.passable(),
 	}
 	p.list()
 	for p.resolve(); p.withhold(); {
 		p.resolve()
 	}
 	want := Desired{Mark: v.Mark(), Devices: p.devices()}
+	v.early.place(&want, v.Links)
 	out := make([]Decision, 0, len(p.listed))
 	for _, name := range slices.Sorted(maps.Keys(p.listed)) {
 		out = append(out, *p.listed[name])
@@ -86,6 +93,7 @@ type plan struct {
 	spots    map[*Link]*spot
 	withheld map[*Link]Reason // devices of which not all ways are free, see withhold
 	hung     map[hung]Reason  // by obstacle
+	passable map[string]bool  // devices whose chains are executed before packets are looked up
 }
 
 // hung is a device in one of two places.
@@ -102,6 +110,7 @@ type spot struct {
 	choice    Hook
 	labels    handover.Labels
 	flowtable bool
+	ruled     bool   // rules are executed before, at tc
 	hook      Hook   // when free
 	reason    Reason // why off, or why not XDP
 }
@@ -131,11 +140,11 @@ func (p *plan) list() {
 		case choice == Off && asked:
 			d.Reason = userOff(name)
 		case l == nil:
-			d.Reason = Reason{NoDevice, fmt.Sprintf("%s does not exist", name), "it is taken up when it appears"}
+			d.Reason = Reason{reason.OffNoDevice, fmt.Sprintf("%s does not exist", name), "it is taken up when it appears"}
 		case l.Kind == kindVRF:
-			d.Reason = Reason{IsVRF, fmt.Sprintf("%s is a VRF, and packets are looked up on its members", name), "list the members in the flowtable"}
+			d.Reason = Reason{reason.OffVRF, fmt.Sprintf("%s is a VRF, and packets are looked up on its members", name), "list the members in the flowtable"}
 		case passes(l) && len(p.stack.ways(l)) == 0:
-			d.Reason = Reason{NoPort, fmt.Sprintf("the bridge %s has no ports", name), "they are taken up when they appear"}
+			d.Reason = Reason{reason.OffNoPort, fmt.Sprintf("the bridge %s has no ports", name), "they are taken up when they appear"}
 		}
 		if !d.Reason.OK() {
 			d.Hook = Off
@@ -166,7 +175,7 @@ func (p *plan) named(listed []string) []string {
 }
 
 func userOff(name string) Reason {
-	return Reason{Code: UserOff, Text: fmt.Sprintf("%s is switched off by --device %s=off", name, name)}
+	return Reason{Code: reason.OffByUser, Text: fmt.Sprintf("%s is switched off by --device %s=off", name, name)}
 }
 
 // active returns the decision about a device that a flowtable lists and that nothing rules out from the start.
@@ -224,7 +233,7 @@ func (p *plan) take(d *Decision, w *way) {
 	}
 	s := p.spots[w.at]
 	if s == nil {
-		s = &spot{link: w.at, choice: p.choices[w.at.Name]}
+		s = &spot{link: w.at, choice: p.choices[w.at.Name], ruled: p.passable[w.at.Name]}
 		p.spots[w.at] = s
 	}
 	s.free = s.free || w.no.OK()
@@ -258,7 +267,7 @@ func (p *plan) obstacle(l *Link, above bool) Reason {
 		case above:
 			r = hookedAbove(l, p.rules)
 		default:
-			r = hooked(l, p.rules)
+			r = hooked(l, p.rules, p.passable[l.Name])
 		}
 		p.hung[key] = r
 	}
@@ -274,7 +283,7 @@ func (p *plan) crowded() map[*Link]Reason {
 		}
 		for _, b := range reach([]*Link{l}, p.stack.below) {
 			if p.spots[b] != nil {
-				out[l] = Reason{IsStacked, fmt.Sprintf("%s stands on %s, which is used itself", l.Name, b.Name), "list one of them in the flowtable"}
+				out[l] = Reason{reason.OffStacked, fmt.Sprintf("%s stands on %s, which is used itself", l.Name, b.Name), "list one of them in the flowtable"}
 				break
 			}
 		}
@@ -369,7 +378,7 @@ func check(v View, choices Choices, ds []Decision) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(choices)) {
 		if !links[name] {
-			return &DeviceError{name, Reason{NoDevice, fmt.Sprintf("--device %s=%s: there is no device %s", name, choices[name], name), "see `ip link`"}}
+			return &DeviceError{name, Reason{reason.OffNoDevice, fmt.Sprintf("--device %s=%s: there is no device %s", name, choices[name], name), "see `ip link`"}}
 		}
 	}
 	return honored(choices, ds)

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/nft-offload/nft-offload/internal/handover"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // standing is what is known of a device that stands on devices where packets are looked up.
@@ -52,7 +53,7 @@ func (p *plan) stand(l *Link) standing {
 	case !s.free:
 		s.no = shut
 	case s.meant && stray != nil && s.no.OK():
-		s.no = Reason{NotListed, fmt.Sprintf("packets of %s also come in by %s, which no flowtable lists", l.Name, stray.Name), fmt.Sprintf("list %s in the flowtable", l.Name)}
+		s.no = Reason{reason.OffNotListed, fmt.Sprintf("packets of %s also come in by %s, which no flowtable lists", l.Name, stray.Name), fmt.Sprintf("list %s in the flowtable", l.Name)}
 	}
 	return s
 }

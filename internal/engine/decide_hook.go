@@ -3,6 +3,8 @@ package engine
 import (
 	"cmp"
 	"fmt"
+
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // place chooses the hook of a spot.
@@ -10,6 +12,8 @@ func (s *spot) place(failed Reason) {
 	l := s.link
 	xdp := cmp.Or(failed, l.XDP, tcOnly(l))
 	switch {
+	case s.ruled:
+		s.hook, s.reason = TC, Reason{reason.TCOnly, fmt.Sprintf("the rules of %s are executed at tc", l.Name), ""}
 	case s.choice == XDP && !xdp.OK():
 		s.hook, s.reason = Off, xdp
 	case s.choice == XDP:
@@ -17,7 +21,7 @@ func (s *spot) place(failed Reason) {
 	case s.choice == TC:
 		s.hook = TC
 	case l.Kind == "veth":
-		s.hook, s.reason = TC, Reason{TCByDefault, fmt.Sprintf("%s is a veth device, where XDP costs TCP its segmentation offload", l.Name), fmt.Sprintf("--device %s=xdp for small packets", l.Name)}
+		s.hook, s.reason = TC, Reason{reason.TCByDefault, fmt.Sprintf("%s is a veth device, where XDP costs TCP its segmentation offload", l.Name), fmt.Sprintf("--device %s=xdp for small packets", l.Name)}
 	case !xdp.OK():
 		s.hook, s.reason = TC, xdp
 	default:

@@ -3,6 +3,8 @@ package engine
 import (
 	"fmt"
 	"slices"
+
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 const staySlow = "flows through it stay on the slow path"
@@ -12,23 +14,23 @@ const staySlow = "flows through it stay on the slow path"
 func (s *stack) unfit(l *Link) Reason {
 	switch l.Kind {
 	case "vti", "vti6", "xfrm":
-		return Reason{IPsecDevice, fmt.Sprintf("%s is an IPsec device: what a policy says of a packet is decided for each one", l.Name), staySlow}
+		return Reason{reason.OffIPsecDevice, fmt.Sprintf("%s is an IPsec device: what a policy says of a packet is decided for each one", l.Name), staySlow}
 	}
 	switch {
 	case l.Loopback:
-		return Reason{LoopbackDev, fmt.Sprintf("%s is the loopback device", l.Name), "remove it from the flowtable"}
+		return Reason{reason.OffLoopback, fmt.Sprintf("%s is the loopback device", l.Name), "remove it from the flowtable"}
 	case l.Ifindex > maxIfindex:
-		return Reason{BigIfindex, fmt.Sprintf("the interface index %d of %s is above %d", l.Ifindex, l.Name, maxIfindex), "recreate the device in a fresh network namespace, where numbers start low"}
+		return Reason{reason.OffBigIfindex, fmt.Sprintf("the interface index %d of %s is above %d", l.Ifindex, l.Name, maxIfindex), "recreate the device in a fresh network namespace, where numbers start low"}
 	case l.External:
-		return Reason{ExternalTunnel, fmt.Sprintf("%s takes each packet's destination from its route (external)", l.Name), staySlow}
+		return Reason{reason.OffExternalTunnel, fmt.Sprintf("%s takes each packet's destination from its route (external)", l.Name), staySlow}
 	case !l.Ethernet:
 		return bareUnfit(l)
 	case !slices.Contains(ethernetKinds(), l.Kind):
-		return Reason{IsStacked, fmt.Sprintf("%s is a %s device, and such paths are not carried", l.Name, l.Kind), staySlow}
+		return Reason{reason.OffStacked, fmt.Sprintf("%s is a %s device, and such paths are not carried", l.Name, l.Kind), staySlow}
 	}
 	for _, u := range s.above[l.Name] {
 		if u.Kind == "dsa" {
-			return Reason{IsStacked, fmt.Sprintf("%s carries the frames of the switch port %s, with the switch's own tags", l.Name, u.Name), "list the switch ports in the flowtable"}
+			return Reason{reason.OffStacked, fmt.Sprintf("%s carries the frames of the switch port %s, with the switch's own tags", l.Name, u.Name), "list the switch ports in the flowtable"}
 		}
 	}
 	return portUnfit(l)
@@ -48,12 +50,12 @@ func bareUnfit(l *Link) Reason {
 	switch l.Kind {
 	case "ppp", "wireguard", "tun", "ipip", "sit", "gre", "ip6gre", "ip6tnl":
 	default:
-		return Reason{NotEthernet, fmt.Sprintf("%s does not carry Ethernet frames", l.Name), staySlow}
+		return Reason{reason.OffNotEthernet, fmt.Sprintf("%s does not carry Ethernet frames", l.Name), staySlow}
 	}
 	if !l.PointToPoint {
 		// Such a tunnel asks the packet's route for its remote end (ip_tunnel_xmit, ip6_tnl_xmit), and GRE then has
 		// the outer header as its link-layer header; a redirected packet has neither.
-		return Reason{NoRemote, fmt.Sprintf("the tunnel %s has no fixed remote end", l.Name), staySlow}
+		return Reason{reason.OffNoRemote, fmt.Sprintf("the tunnel %s has no fixed remote end", l.Name), staySlow}
 	}
 	return portUnfit(l)
 }
@@ -64,11 +66,11 @@ func portUnfit(l *Link) Reason {
 	case l.Master == "" || l.MasterKind == kindBridge || l.MasterKind == kindVRF:
 		return Reason{}
 	case l.MasterKind == "bond" || l.MasterKind == "team":
-		return Reason{IsPort, fmt.Sprintf("%s is a port of the %s %s, where its packets are looked up", l.Name, l.MasterKind, l.Master), fmt.Sprintf("list %s in the flowtable", l.Master)}
+		return Reason{reason.OffPort, fmt.Sprintf("%s is a port of the %s %s, where its packets are looked up", l.Name, l.MasterKind, l.Master), fmt.Sprintf("list %s in the flowtable", l.Master)}
 	case l.MasterKind == "":
-		return Reason{IsPort, fmt.Sprintf("%s is a port of %s, and such paths are not carried", l.Name, l.Master), staySlow}
+		return Reason{reason.OffPort, fmt.Sprintf("%s is a port of %s, and such paths are not carried", l.Name, l.Master), staySlow}
 	}
-	return Reason{IsPort, fmt.Sprintf("%s is a port of the %s %s, and such paths are not carried", l.Name, l.MasterKind, l.Master), staySlow}
+	return Reason{reason.OffPort, fmt.Sprintf("%s is a port of the %s %s, and such paths are not carried", l.Name, l.MasterKind, l.Master), staySlow}
 }
 
 // exclusive reports whether a device is used only where nothing below it is: its frames pass the devices below as
@@ -79,9 +81,9 @@ func exclusive(l *Link) bool { return l.Kind == "macvlan" }
 func tcOnly(l *Link) Reason {
 	switch {
 	case !l.Ethernet:
-		return Reason{TCOnly, fmt.Sprintf("packets of %s have no Ethernet header", l.Name), ""}
+		return Reason{reason.TCOnly, fmt.Sprintf("packets of %s have no Ethernet header", l.Name), ""}
 	case l.Kind != "" && l.Kind != "veth":
-		return Reason{TCOnly, fmt.Sprintf("%s is a %s device", l.Name, l.Kind), ""}
+		return Reason{reason.TCOnly, fmt.Sprintf("%s is a %s device", l.Name, l.Kind), ""}
 	}
 	return Reason{}
 }

@@ -5,22 +5,26 @@ import (
 	"slices"
 
 	"github.com/nft-offload/nft-offload/internal/handover"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // hooked names what somebody hung on a device that fast packets would not pass. The advice says how to go without.
-func hooked(l *Link, r handover.Ruleset) Reason {
+// Chains that are executed before packets are looked up are passed; only those of the ingress hook can be.
+func hooked(l *Link, r handover.Ruleset, early bool) Reason {
 	if len(l.Filters) > 0 {
-		return Reason{ForeignFilter, fmt.Sprintf("fast packets would not pass the %s on %s", l.Filters[0], l.Name), "remove it, or keep the device off with --device " + l.Name + "=off"}
+		return Reason{reason.OffForeignFilter, fmt.Sprintf("fast packets would not pass the %s on %s", l.Filters[0], l.Name), "remove it, or keep the device off with --device " + l.Name + "=off"}
 	}
-	if cs := r.Ingress(l.Name); len(cs) > 0 {
-		c := cs[0]
-		return Reason{DeviceChain, fmt.Sprintf("fast packets would not pass the %s chain %s %s %s on %s", c.Hook, c.Family, c.Table, c.Name, l.Name), "remove the chain or its rules"}
+	for _, c := range r.Ingress(l.Name) {
+		if early && c.Hook == "ingress" {
+			continue
+		}
+		return Reason{reason.OffDeviceChain, fmt.Sprintf("fast packets would not pass the %s chain %s %s %s on %s", c.Hook, c.Family, c.Table, c.Name, l.Name), "remove the chain or its rules"}
 	}
 	if l.Kind == kindBridge {
 		if i := slices.IndexFunc(r.Bridge(), func(c handover.Chain) bool { return c.Hook != "forward" }); i >= 0 {
 			// Packets that are routed never pass a bridge's forward hook.
 			c := r.Bridge()[i]
-			return Reason{BridgeChain, fmt.Sprintf("fast packets would not pass the %s chain %s %s %s of the bridge %s", c.Hook, c.Family, c.Table, c.Name, l.Name), "remove the chain or its rules"}
+			return Reason{reason.OffBridgeChain, fmt.Sprintf("fast packets would not pass the %s chain %s %s %s of the bridge %s", c.Hook, c.Family, c.Table, c.Name, l.Name), "remove the chain or its rules"}
 		}
 	}
 	return Reason{}
@@ -31,17 +35,17 @@ func hooked(l *Link, r handover.Ruleset) Reason {
 func hookedAbove(l *Link, r handover.Ruleset) Reason {
 	switch {
 	case len(l.XDPPrograms) > 0:
-		return Reason{ForeignXDP, fmt.Sprintf("fast packets would not pass the %s on %s", l.XDPPrograms[0], l.Name), fmt.Sprintf("ip link set dev %s xdp off", l.Name)}
+		return Reason{reason.OffForeignXDP, fmt.Sprintf("fast packets would not pass the %s on %s", l.XDPPrograms[0], l.Name), fmt.Sprintf("ip link set dev %s xdp off", l.Name)}
 	case l.Qdisc != "":
-		return Reason{QdiscAbove, fmt.Sprintf("fast packets would not pass the %s qdisc of %s", l.Qdisc, l.Name), "put it on the device below"}
+		return Reason{reason.OffQdiscAbove, fmt.Sprintf("fast packets would not pass the %s qdisc of %s", l.Qdisc, l.Name), "put it on the device below"}
 	}
-	return hooked(l, r)
+	return hooked(l, r, false)
 }
 
 // bypass reports whether the reason is something that slow packets pass and fast ones would not.
 func bypass(r Reason) bool {
 	switch r.Code {
-	case ForeignFilter, DeviceChain, BridgeChain, ForeignXDP, QdiscAbove:
+	case reason.OffForeignFilter, reason.OffDeviceChain, reason.OffBridgeChain, reason.OffForeignXDP, reason.OffQdiscAbove:
 		return true
 	default:
 		return false

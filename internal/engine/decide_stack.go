@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // Kinds of devices that only stand on others: packets pass them on the way to and from a device where they can be
@@ -152,7 +154,7 @@ func (s *stack) down(w way, depth int) []way {
 		return []way{w}
 	}
 	if len(w.over) >= len(s.links) { // a circle: the reading is not of one moment
-		w.no = Reason{IsStacked, fmt.Sprintf("%s stands on itself", l.Name), ""}
+		w.no = Reason{reason.OffStacked, fmt.Sprintf("%s stands on itself", l.Name), ""}
 		return []way{w}
 	}
 	if l.Kind == kindVLAN {
@@ -160,10 +162,10 @@ func (s *stack) down(w way, depth int) []way {
 	}
 	switch below := s.below(l); {
 	case l.Kind == kindVLAN && depth > maxTags:
-		w.no = Reason{TooManyTags, fmt.Sprintf("packets of %s carry more than %d VLAN tags below it", from(w), maxTags), "flows through it stay on the slow path"}
+		w.no = Reason{reason.OffTooManyTags, fmt.Sprintf("packets of %s carry more than %d VLAN tags below it", from(w), maxTags), "flows through it stay on the slow path"}
 		return []way{w}
 	case len(below) == 0 && l.Kind == kindVLAN:
-		w.no = Reason{LowerElsewhere, fmt.Sprintf("the device below %s is in another network namespace", l.Name), "flows through it stay on the slow path"}
+		w.no = Reason{reason.OffLowerElsewhere, fmt.Sprintf("the device below %s is in another network namespace", l.Name), "flows through it stay on the slow path"}
 		return []way{w}
 	default:
 		over, tags := append(slices.Clone(w.over), l), w.tags

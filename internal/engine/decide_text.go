@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // Where says where a decision's packets are looked up, in one line: "xdp", and for a device that stands on others
@@ -59,7 +61,7 @@ func (d Decision) Reasons() []Reason {
 	}
 	var out []Reason
 	said := map[Reason]bool{}
-	running := map[Code]bool{}
+	running := map[reason.Reason]bool{}
 	for _, p := range d.On {
 		if p.Reason.OK() || said[p.Reason] || p.Hook != Off && running[p.Reason.Code] {
 			continue

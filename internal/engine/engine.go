@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // sweepEvery is the rhythm of the sweeps; the datapath's limits (dead entries rest a second) go with it.
@@ -27,11 +28,15 @@ const (
 
 // Config is what an engine runs on.
 type Config struct {
-	Source     Source
-	Links      Links
-	Datapath   Datapath
-	Operator   Operator
-	Conntrack  Conntrack
+	Source    Source
+	Links     Links
+	Datapath  Datapath
+	Operator  Operator
+	Conntrack Conntrack
+	// Chains, Rules and Sets are nil where no rules run early.
+	Chains     Chains
+	Rules      Rules
+	Sets       Sets
 	Candidates <-chan packet.Tuple // TCP connections that wait for BE_LIBERAL, either direction
 	Choices    Choices
 	Identity   Identity
@@ -46,6 +51,8 @@ type Engine struct {
 	problems problems
 	blind    atomic.Int32 // watches that are lost
 	bumper   *bumper
+	gate     *gate
+	keeper   *keeper
 	reader   *reader
 	care     *care
 	work     chan tasks
@@ -59,10 +66,11 @@ type Engine struct {
 	decisions []Decision
 	want      Desired // what the decisions ask for
 	applied   Desired
-	stale     bool               // the same state must be applied again
-	refused   map[uint32]failure // where XDP failed, by ifindex
-	failures  int                // of applying, one after the other
-	again     *time.Timer        // applies again after failures
+	stale     bool                    // the same state must be applied again
+	refused   map[uint32]failure      // where XDP failed, by ifindex
+	unruled   map[string]refusedRules // programs of rules that are not used, by key
+	failures  int                     // of applying, one after the other
+	again     *time.Timer             // applies again after failures
 	sweep     SweepInfo
 	said      map[string]string // what the log says of each device
 	idle      bool              // there is no flowtable, and the log says so
@@ -79,16 +87,19 @@ func New(cfg Config) *Engine {
 	e := &Engine{
 		cfg: cfg, care: newCare(time.Duration(cfg.Settings.Lease)), work: make(chan tasks, 1),
 		calls: make(chan func()), gone: make(chan uint32, 64), ready: make(chan struct{}), done: make(chan struct{}),
-		stale: true, refused: map[uint32]failure{}, said: map[string]string{},
+		stale: true, refused: map[uint32]failure{}, unruled: map[string]refusedRules{}, said: map[string]string{},
+		keeper: newKeeper(cfg.Sets),
 	}
+	e.gate = newGate(cfg.Rules, func() bool { return e.blind.Load() > 0 }, e.problem)
 	e.bumper = newBumper(cfg.Datapath.Bump, e.problem)
-	e.reader = newReader(cfg.Source, cfg.Links, e.problem)
+	e.reader = newReader(cfg.Source, cfg.Links, cfg.Chains, e.gate.now, e.problem)
 	return e
 }
 
 // Check tells what would be decided of this view: an error where a device that the user named cannot be used as
 // asked. It changes nothing.
 func Check(v View, choices Choices) ([]Decision, error) {
+	v.early = planEarly(v, choices, nil, nil)
 	ds, _ := decide(v, choices, nil)
 	return ds, check(v, choices, ds)
 }
@@ -115,7 +126,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch network: %w", err)
 	}
-	v, err := Read(ctx, e.cfg.Source, e.cfg.Links)
+	v, err := e.reader.read(ctx)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -123,7 +134,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		return err
 	}
 	e.again = time.NewTimer(applyRetryMost) // when nothing has failed, applying again changes nothing
-	if err := e.start(v); err != nil {
+	if err := e.start(ctx, v); err != nil {
 		return err
 	}
 	close(e.ready)
@@ -142,11 +153,11 @@ func (e *Engine) Run(ctx context.Context) error {
 	return nil
 }
 
-func (e *Engine) start(v View) error {
+func (e *Engine) start(ctx context.Context, v View) error {
 	if _, err := Check(v, e.cfg.Choices); err != nil {
 		return err
 	}
-	e.reconcile(v)
+	e.reconcile(ctx, v)
 	for _, name := range slices.Sorted(maps.Keys(e.cfg.Choices)) {
 		if !slices.ContainsFunc(e.decisions, func(d Decision) bool { return d.Name == name || d.place(name) != nil }) {
 			e.cfg.Log.Warn("--device has no effect: no flowtable lists the device", "device", name)
@@ -159,17 +170,22 @@ func (e *Engine) loop(ctx context.Context) {
 	defer e.again.Stop()
 	sweeps := time.NewTicker(sweepEvery)
 	defer sweeps.Stop()
+	beats := time.NewTicker(renewEvery)
+	defer beats.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case v := <-e.reader.views:
-			e.reconcile(v)
+			e.reconcile(ctx, v)
+		case <-beats.C:
+			e.gate.beat()
 		case i := <-e.gone:
 			e.forget(i)
 		case <-e.again.C:
 			e.stale = true
-			e.reconcile(e.view)
+			e.retryRules()
+			e.reconcile(ctx, e.view)
 		case <-sweeps.C:
 			e.sweepOnce()
 		case f := <-e.calls:
@@ -178,8 +194,12 @@ func (e *Engine) loop(ctx context.Context) {
 	}
 }
 
-// changed takes a change from a watch: first of all the flows, then the reading.
+// changed takes a change from a watch: first of all rules and flows, then the reading.
 func (e *Engine) changed(ctx context.Context, c Change) {
+	if c.Rules || e.gate.concerns(c.Link) {
+		e.gate.shut(c.What)
+	}
+	e.elements(ctx, c)
 	if !c.Quiet {
 		e.bumper.request(c.What)
 	}
@@ -205,36 +225,53 @@ func (e *Engine) forget(ifindex uint32) {
 }
 
 // reconcile decides and applies.
-func (e *Engine) reconcile(v View) {
-	e.view = v
+func (e *Engine) reconcile(ctx context.Context, v View) {
 	for _, l := range v.Links {
 		if f, ok := e.refused[l.Ifindex]; ok && !reflect.DeepEqual(l, f.link) {
 			delete(e.refused, l.Ifindex) // what made XDP fail may be what has changed
 		}
 	}
-	e.decisions, e.want = decide(v, e.cfg.Choices, e.refused)
+	e.view = v
+	e.decide()
 	e.apply()
+	e.keepSets(ctx)
+	if !e.stale {
+		e.gate.admit(v.seq)
+	}
+	e.gate.release()
 	e.report()
 }
+
+// decide makes up its mind about what was read.
+func (e *Engine) decide() {
+	e.view.early = planEarly(e.view, e.cfg.Choices, e.refused, e.unruled)
+	e.decisions, e.want = decide(e.view, e.cfg.Choices, e.refused)
+	e.gate.concern(e.want)
+	if !e.want.sameEarly(e.applied) || !e.keeper.follows(e.want.sets()) {
+		e.gate.hold()
+	}
+}
+
+// applyTries bounds how often it is decided anew because devices or programs were refused.
+const applyTries = 16
 
 func (e *Engine) apply() {
 	if !e.stale && e.want.equal(e.applied) {
 		return
 	}
-	refusals, err := e.cfg.Datapath.Apply(e.want)
-	retry := false
-	for _, r := range refusals {
-		retry = e.refuse(r) || retry
-	}
-	if retry {
-		// Where XDP failed, tc may do.
-		e.decisions, e.want = decide(e.view, e.cfg.Choices, e.refused)
-		var more []Refusal
-		more, err = e.cfg.Datapath.Apply(e.want)
-		for _, r := range more {
-			e.refuse(r)
+	var refusals []Refusal
+	var err error
+	for range applyTries {
+		refusals, err = e.cfg.Datapath.Apply(e.want)
+		retry := false
+		for _, r := range refusals {
+			retry = e.refuse(r) || retry
 		}
-		refusals = more
+		if !retry {
+			break
+		}
+		// Where XDP failed, tc may do, and nftables executes what no program can.
+		e.decide()
 	}
 	if err != nil {
 		e.problem("apply", err)
@@ -254,6 +291,9 @@ func (e *Engine) apply() {
 // refuse records that a device could not be attached to, and reports whether tc is worth a try there.
 func (e *Engine) refuse(r Refusal) bool {
 	i := slices.IndexFunc(e.want.Devices, func(d Device) bool { return d.Name == r.Device })
+	if i >= 0 && e.want.Devices[i].Early != "" && !r.Gone {
+		return e.refuseRules(e.want.Devices[i], r)
+	}
 	if i < 0 || e.want.Devices[i].Above {
 		e.problem("apply to "+r.Device, r.Err)
 		return false
@@ -261,23 +301,23 @@ func (e *Engine) refuse(r Refusal) bool {
 	if e.want.Devices[i].Refused {
 		return false // nothing is carried there; only the names of its flows are missing
 	}
-	reason := Reason{AttachFailed, fmt.Sprintf("cannot attach to %s: %v", r.Device, r.Err), "see `nft-offload status` and the kernel log"}
+	no := Reason{reason.OffAttachFailed, fmt.Sprintf("cannot attach to %s: %v", r.Device, r.Err), "see `nft-offload status` and the kernel log"}
 	switch {
 	case r.Gone:
-		reason = Reason{NoDevice, fmt.Sprintf("%s went away", r.Device), "it is taken up when it appears"}
+		no = Reason{reason.OffNoDevice, fmt.Sprintf("%s went away", r.Device), "it is taken up when it appears"}
 	case r.Busy:
-		reason = Reason{XDPBusy, fmt.Sprintf("%s runs an XDP program of somebody else", r.Device), fmt.Sprintf("ip link set dev %s xdp off, or use the tc hook", r.Device)}
+		no = Reason{reason.OffXDPBusy, fmt.Sprintf("%s runs an XDP program of somebody else", r.Device), fmt.Sprintf("ip link set dev %s xdp off, or use the tc hook", r.Device)}
 	}
 	retry := r.Hook == XDP && !r.Gone
 	for i := range e.decisions {
 		d := &e.decisions[i]
 		if p := d.place(r.Device); p != nil {
 			retry = retry && !p.Asked
-			d.leave(r.Device, reason)
+			d.leave(r.Device, no)
 		}
 	}
 	if retry {
-		f := failure{reason: reason}
+		f := failure{reason: no}
 		for _, l := range e.view.Links {
 			if l.Ifindex == e.want.Devices[i].Ifindex {
 				f.link = l

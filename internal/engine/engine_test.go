@@ -14,6 +14,7 @@ import (
 	"github.com/nft-offload/nft-offload/internal/engine/enginetest"
 	"github.com/nft-offload/nft-offload/internal/handover"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // rig is an engine on fakes, with the clock of a synctest bubble.
@@ -147,7 +148,7 @@ func TestQuietChangeStartsAGenerationOnlyWithAnotherDecision(t *testing.T) {
 			t.Errorf("%d generations and %d readings for a shaper's new rate", got-bumps, r.machine.Reads()-reads)
 		}
 		r.machine.ChangeQueue("eth0", func(l *engine.Link) {
-			l.XDPTarget = engine.Reason{Code: "xdp-qdisc-shapes", Text: "a shaper"}
+			l.XDPTarget = engine.Reason{Code: reason.XDPQdiscShapes, Text: "a shaper"}
 		})
 		settle()
 		if got := len(r.datapath.Bumps()); got != bumps+1 {
@@ -167,7 +168,7 @@ func TestDeviceThatGoesAndComesBackIsAttachedAgain(t *testing.T) {
 		r.machine.RemoveLink("r1")
 		settle()
 		wantDevices(t, r, "2 r0 tc")
-		if d := device(t, r, "r1"); d.Reason.Code != engine.NoDevice {
+		if d := device(t, r, "r1"); d.Reason.Code != reason.OffNoDevice {
 			t.Errorf("missing device: %+v", d)
 		}
 		r.machine.AddLink(enginetest.Veth("r1"))
@@ -234,8 +235,8 @@ func TestXDPRefusedByTheKernelFallsBackToTC(t *testing.T) {
 		r.datapath.Refuse("eth0", engine.XDP, engine.Refusal{Busy: true, Err: errors.New("busy")})
 		r.run(t)
 		wantDevices(t, r, "2 eth0 tc")
-		if d := device(t, r, "eth0"); d.Reason.Code != engine.XDPBusy {
-			t.Errorf("reason %+v, want %s", d.Reason, engine.XDPBusy)
+		if d := device(t, r, "eth0"); d.Reason.Code != reason.OffXDPBusy {
+			t.Errorf("reason %+v, want %s", d.Reason, reason.OffXDPBusy)
 		}
 	})
 }
@@ -315,7 +316,7 @@ func TestXDPAskedForAndRefusedByTheKernelEndsTheRun(t *testing.T) {
 		r.choices["eth0"] = engine.XDP
 		r.run(t)
 		var refused *engine.DeviceError
-		if err := <-r.ended; !errors.As(err, &refused) || refused.Reason.Code != engine.XDPBusy {
+		if err := <-r.ended; !errors.As(err, &refused) || refused.Reason.Code != reason.OffXDPBusy {
 			t.Errorf("run ended with %v, want a refusal of eth0", err)
 		}
 		r.ended <- nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // Limits of a hold.
@@ -63,9 +64,6 @@ type Cause struct {
 	Device string `json:"device"`
 	Reason Reason `json:"reason"`
 }
-
-// codeDeviceRefused is the datapath's reason for flows through a device of which Desired says Refused.
-const codeDeviceRefused = "device-refused"
 
 // refusedFor is how long a flow that was refused is listed after its last sample.
 const refusedFor = time.Minute
@@ -200,7 +198,7 @@ func (e *Engine) explain(refused []Refused) {
 	for i := range refused {
 		r := &refused[i]
 		r.In, r.Out = names[r.InIndex], names[r.OutIndex]
-		if r.Code != codeDeviceRefused {
+		if r.Code != reason.SeenDeviceRefused.Code() {
 			continue
 		}
 		for _, name := range slices.Compact([]string{r.In, r.Out}) {

@@ -3,7 +3,10 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
 // Between two readings of the machine at least this much time passes, and at least ten times what the last reading
@@ -16,8 +19,8 @@ const (
 	readRetry   = 2 * time.Second
 )
 
-// Read makes one reading of the machine.
-func Read(ctx context.Context, s Source, l Links) (View, error) {
+// Read makes one reading of the machine. Without chains, rules are nftables' alone.
+func Read(ctx context.Context, s Source, l Links, c Chains) (View, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	r, err := s.Read(ctx)
@@ -28,7 +31,19 @@ func Read(ctx context.Context, s Source, l Links) (View, error) {
 	if err != nil {
 		return View{}, fmt.Errorf("read devices: %w", err)
 	}
-	return View{Ruleset: r, Links: links}, nil
+	v := View{Ruleset: r, Links: links}
+	if c != nil && ruled(r) {
+		v.Chains = &ChainsView{}
+		v.Chains.Rules, v.Chains.Machine, v.Chains.Err = c.Read(ctx)
+	}
+	return v, nil
+}
+
+// ruled reports whether there is anything that could run early.
+func ruled(r handover.Ruleset) bool {
+	return slices.ContainsFunc(r.Chains, func(c handover.Chain) bool {
+		return c.Hook == "ingress" && (c.Rules > 0 || c.Policy == "drop")
+	})
 }
 
 // reader reads the machine when asked. A request that comes while it reads is served by another reading afterwards,
@@ -36,13 +51,15 @@ func Read(ctx context.Context, s Source, l Links) (View, error) {
 type reader struct {
 	source Source
 	links  Links
+	chains Chains
+	seq    func() uint64 // numbers the changes
 	ask    chan struct{} // room for one
 	views  chan View
 	log    func(string, error)
 }
 
-func newReader(s Source, l Links, log func(string, error)) *reader {
-	return &reader{source: s, links: l, ask: make(chan struct{}, 1), views: make(chan View), log: log}
+func newReader(s Source, l Links, c Chains, seq func() uint64, log func(string, error)) *reader {
+	return &reader{source: s, links: l, chains: c, seq: seq, ask: make(chan struct{}, 1), views: make(chan View), log: log}
 }
 
 func (r *reader) request() {
@@ -50,6 +67,14 @@ func (r *reader) request() {
 	case r.ask <- struct{}{}:
 	default:
 	}
+}
+
+// read notes which changes a reading has seen: all that were told of before it began.
+func (r *reader) read(ctx context.Context) (View, error) {
+	seq := r.seq()
+	v, err := Read(ctx, r.source, r.links, r.chains)
+	v.seq = seq
+	return v, err
 }
 
 func (r *reader) run(ctx context.Context) {
@@ -61,7 +86,7 @@ func (r *reader) run(ctx context.Context) {
 		}
 		begin := time.Now()
 		gap := readGap
-		v, err := Read(ctx, r.source, r.links)
+		v, err := r.read(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return

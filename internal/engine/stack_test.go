@@ -8,6 +8,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/engine/enginetest"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 func vlan(name, lower string, id uint16) engine.Link {
@@ -25,7 +26,7 @@ func TestEngineStartsBeforeTheDevicesExist(t *testing.T) {
 		r.machine.SetRules(flowtable("wan.7", "lan"))
 		r.run(t)
 		wantDevices(t, r, "")
-		if d := device(t, r, "wan.7"); d.Hook != engine.Off || d.Reason.Code != engine.NoDevice {
+		if d := device(t, r, "wan.7"); d.Hook != engine.Off || d.Reason.Code != reason.OffNoDevice {
 			t.Errorf("missing: %+v", d)
 		}
 		r.machine.AddLink(enginetest.Veth("lan"))
@@ -53,7 +54,7 @@ func TestPortsOfABridgeComeAndGo(t *testing.T) {
 		r.machine.AddLink(engine.Link{Name: "br0", Kind: "bridge", Ethernet: true})
 		r.run(t)
 		wantDevices(t, r, "")
-		if d := device(t, r, "br0"); d.Reason.Code != engine.NoPort {
+		if d := device(t, r, "br0"); d.Reason.Code != reason.OffNoPort {
 			t.Errorf("empty: %+v", d)
 		}
 		r.machine.AddLink(enginetest.Veth("r0"))
@@ -102,7 +103,7 @@ func TestRenamedDeviceIsLeftAndFoundUnderTheNewName(t *testing.T) {
 		r.machine.RenameLink("lan", "old")
 		settle()
 		wantDevices(t, r, "9 wan tc")
-		if d := device(t, r, "lan"); d.Reason.Code != engine.NoDevice {
+		if d := device(t, r, "lan"); d.Reason.Code != reason.OffNoDevice {
 			t.Errorf("renamed away: %+v", d)
 		}
 	})
@@ -122,13 +123,13 @@ func TestRefusedDeviceThatCannotBeWatchedIsNoProblem(t *testing.T) {
 		if s := status(t, r); len(s.Problems) != 0 {
 			t.Errorf("problems %+v", s.Problems)
 		}
-		if d := device(t, r, "r0.10"); d.Reason.Code != engine.ForeignFilter || !strings.Contains(d.Reason.Text, "theirs on r0") {
+		if d := device(t, r, "r0.10"); d.Reason.Code != reason.OffForeignFilter || !strings.Contains(d.Reason.Text, "theirs on r0") {
 			t.Errorf("decided %+v", d)
 		}
 		r.machine.ChangeLink("r0", func(l *engine.Link) { l.Filters = nil })
 		r.datapath.Refuse("r0", engine.TC, engine.Refusal{})
 		settle()
-		if d := device(t, r, "r0.10"); d.Hook != engine.Off || d.Reason.Code != engine.AttachFailed {
+		if d := device(t, r, "r0.10"); d.Hook != engine.Off || d.Reason.Code != reason.OffAttachFailed {
 			t.Errorf("a device that is in the way no more, and cannot be attached: %+v", d)
 		}
 	})
@@ -145,7 +146,7 @@ func TestXDPRefusedBelowAVLANFallsBackToTC(t *testing.T) {
 		r.run(t)
 		wantDevices(t, r, "2 eth0 tc\n3 eth0.10 above\n4 eth0.20 above")
 		for _, name := range []string{"eth0.10", "eth0.20"} {
-			if d := device(t, r, name); d.Hook != engine.TC || d.Reason.Code != engine.XDPBusy {
+			if d := device(t, r, name); d.Hook != engine.TC || d.Reason.Code != reason.OffXDPBusy {
 				t.Errorf("decided %+v", d)
 			}
 		}
@@ -162,7 +163,7 @@ func TestXDPAskedForOnAVLANAndRefusedBelowEndsTheRun(t *testing.T) {
 		r.choices["eth0.10"] = engine.XDP
 		r.run(t)
 		var refused *engine.DeviceError
-		if err := <-r.ended; !errors.As(err, &refused) || refused.Device != "eth0.10" || refused.Reason.Code != engine.XDPBusy {
+		if err := <-r.ended; !errors.As(err, &refused) || refused.Device != "eth0.10" || refused.Reason.Code != reason.OffXDPBusy {
 			t.Errorf("run ended with %v, want a refusal of eth0.10", err)
 		}
 		r.ended <- nil

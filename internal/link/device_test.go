@@ -12,6 +12,7 @@ import (
 	"github.com/mdlayher/netlink"
 	vnl "github.com/vishvananda/netlink"
 
+	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
@@ -119,7 +120,7 @@ func TestDeviceDescribesAVeth(t *testing.T) {
 	if r := d.XDPCapable(); !r.OK() {
 		t.Errorf("capable: %s", r)
 	}
-	if r := p.device("lo").XDPCapable(); r.Code != NotEthernet {
+	if r := p.device("lo").XDPCapable(); r.Code != reason.XDPNotEthernet {
 		t.Errorf("loopback: %s", r)
 	}
 	w := p.watch(t) // the carrier follows a little later (linkwatch)
@@ -138,12 +139,12 @@ func TestVethIsATargetOnceItsPeerTakesFramesIn(t *testing.T) {
 	}
 	d := p.device("r0")
 	if !d.XDP.Known { // only before Linux 6.3
-		if r := d.XDPTarget(); r.Code != TargetUnknown {
+		if r := d.XDPTarget(); r.Code != reason.XDPTargetUnknown {
 			t.Fatalf("features unknown: %s", r)
 		}
 		return
 	}
-	if !d.XDP.Has(XDPBasic|XDPRedirect) || d.XDPTarget().Code != TargetNotSupported {
+	if !d.XDP.Has(XDPBasic|XDPRedirect) || d.XDPTarget().Code != reason.XDPTargetNotSupported {
 		t.Errorf("gro off: features %#x, %s", d.XDP.Bits, d.XDPTarget())
 	}
 	if err := peer.SetFeature("c0", GRO, true); err != nil {
@@ -212,7 +213,7 @@ func TestBridgeIsNotForXDPAndItsPortIs(t *testing.T) {
 	if r := d.XDPCapable(); !r.OK() {
 		t.Errorf("port: %s", r)
 	}
-	if r := p.device("br0").XDPCapable(); r.Code != NotPhysical {
+	if r := p.device("br0").XDPCapable(); r.Code != reason.XDPNotPhysical {
 		t.Errorf("bridge: %s", r)
 	}
 	p.router.Script("ip link add link br0 name mv0 type macvlan")
@@ -250,7 +251,7 @@ func TestQdiscShapes(t *testing.T) {
 		if d.Qdisc != (Qdisc{Root: c.root, Shaper: c.shaper}) {
 			t.Errorf("%s: %+v", c.script, d.Qdisc)
 		}
-		if r := d.XDPTarget(); (r.Code == QdiscShapes) != (c.shaper != "") || d.Qdisc.Acts() != (c.shaper != "") {
+		if r := d.XDPTarget(); (r.Code == reason.XDPQdiscShapes) != (c.shaper != "") || d.Qdisc.Acts() != (c.shaper != "") {
 			t.Errorf("%s: %s, acts %v", c.script, r, d.Qdisc.Acts())
 		}
 	}
@@ -342,7 +343,7 @@ func TestForeignXDPIsReportedAndOursIsNot(t *testing.T) {
 		if len(d.ForeignXDP) != 1 || d.ForeignXDP[0].Name != "somebody" || d.ForeignXDP[0].Mode != mode.want || d.ForeignXDP[0].ID == 0 {
 			t.Errorf("%+v, want one %s program", d.ForeignXDP, mode.want)
 		}
-		if r := d.XDPCapable(); r.Code != ForeignXDPProgram || !strings.Contains(r.Text, "somebody") {
+		if r := d.XDPCapable(); r.Code != reason.XDPForeignProgram || !strings.Contains(r.Text, "somebody") {
 			t.Errorf("%s", r)
 		}
 		detach()

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 func TestKindsOfDevicesTheBuildMachineLacks(t *testing.T) {
@@ -87,7 +89,7 @@ func TestKindsOfDevicesTheBuildMachineLacks(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", dev, got, want)
 		}
 	}
-	if r := p.device("r0").XDPCapable(); r.Code != VLANAbove {
+	if r := p.device("r0").XDPCapable(); r.Code != reason.XDPVLANAbove {
 		t.Errorf("veth below vlans: %s", r)
 	}
 }

@@ -4,43 +4,19 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
-// Code names a reason for good: it is part of the program's interface.
-type Code string
-
-// Why a device is not used with XDP.
-const (
-	NotEthernet        Code = "xdp-not-ethernet"
-	NotPhysical        Code = "xdp-not-physical"
-	NoNativeXDP        Code = "xdp-not-supported"
-	ForeignXDPProgram  Code = "xdp-foreign-program"
-	VLANAbove          Code = "xdp-vlan-above"
-	RxVLANOn           Code = "xdp-rxvlan-on"
-	RxVLANFixed        Code = "xdp-rxvlan-fixed"
-	LROOn              Code = "xdp-lro-on"
-	TargetUnknown      Code = "xdp-target-unknown"
-	TargetNotSupported Code = "xdp-target-not-supported"
-	QdiscShapes        Code = "xdp-qdisc-shapes"
-)
-
-// Codes lists every code this package may give, for documentation.
-func Codes() []Code {
-	return []Code{
-		NotEthernet, NotPhysical, NoNativeXDP, ForeignXDPProgram, VLANAbove, RxVLANOn, RxVLANFixed, LROOn,
-		TargetUnknown, TargetNotSupported, QdiscShapes,
-	}
-}
-
-// Reason is why something is not possible, and what to do about it. The zero Reason says that it is possible.
+// Reason is why something is not possible, and what to do about it, in words of the device at hand. The zero Reason says that it is possible.
 type Reason struct {
-	Code Code
+	Code reason.Reason
 	Text string // a sentence
 	Fix  string // what to do; empty when nothing helps
 }
 
 // OK reports whether there is nothing in the way.
-func (r Reason) OK() bool { return r.Code == "" }
+func (r Reason) OK() bool { return r.Code == reason.None }
 
 // String renders the reason as "code: sentence (what to do)".
 func (r Reason) String() string {
@@ -58,21 +34,21 @@ func (r Reason) String() string {
 // than tc. Where the kernel does not tell what the driver can do (before Linux 6.3), attaching will.
 func (d Device) XDPCapable() Reason {
 	if d.ARPHRD != unix.ARPHRD_ETHER {
-		return Reason{NotEthernet, fmt.Sprintf("%s does not carry Ethernet frames", d.Name), ""}
+		return Reason{reason.XDPNotEthernet, fmt.Sprintf("%s does not carry Ethernet frames", d.Name), ""}
 	}
 	if d.Kind != "veth" && d.Virtual() {
 		kind := d.Kind
 		if kind == "" {
 			kind = "virtual"
 		}
-		return Reason{NotPhysical, fmt.Sprintf("%s is a %s device: its frames come from another device or from a program", d.Name, kind), "use the tc hook"}
+		return Reason{reason.XDPNotPhysical, fmt.Sprintf("%s is a %s device: its frames come from another device or from a program", d.Name, kind), "use the tc hook"}
 	}
 	if d.XDP.Known && !d.XDP.Has(XDPBasic|XDPRedirect) {
-		return Reason{NoNativeXDP, fmt.Sprintf("driver %s of %s has no native XDP with redirect in its present configuration", d.driver(), d.Name), "use the tc hook"}
+		return Reason{reason.XDPNotSupported, fmt.Sprintf("driver %s of %s has no native XDP with redirect in its present configuration", d.driver(), d.Name), "use the tc hook"}
 	}
 	if len(d.ForeignXDP) > 0 {
 		p := d.ForeignXDP[0]
-		return Reason{ForeignXDPProgram, fmt.Sprintf("%s runs the %s of somebody else", d.Name, p), fmt.Sprintf("ip link set dev %s xdp off, or use the tc hook", d.Name)}
+		return Reason{reason.XDPForeignProgram, fmt.Sprintf("%s runs the %s of somebody else", d.Name, p), fmt.Sprintf("ip link set dev %s xdp off, or use the tc hook", d.Name)}
 	}
 	if d.Kind == "veth" {
 		if r := d.tagsAbove(); !r.OK() {
@@ -82,12 +58,12 @@ func (d Device) XDPCapable() Reason {
 	if f := d.Features[RxVLAN]; f.On && d.Kind != "veth" {
 		text := fmt.Sprintf("%s takes VLAN tags off frames before XDP sees them", d.Name)
 		if f.Fixed {
-			return Reason{RxVLANFixed, text + " and cannot be told not to", "use the tc hook"}
+			return Reason{reason.XDPRxVLANFixed, text + " and cannot be told not to", "use the tc hook"}
 		}
-		return Reason{RxVLANOn, text, fmt.Sprintf("ethtool -K %s rxvlan off", d.Name)}
+		return Reason{reason.XDPRxVLANOn, text, fmt.Sprintf("ethtool -K %s rxvlan off", d.Name)}
 	}
 	if d.Features[LRO].On {
-		return Reason{LROOn, fmt.Sprintf("%s merges received frames in hardware", d.Name), fmt.Sprintf("ethtool -K %s lro off", d.Name)}
+		return Reason{reason.XDPLROOn, fmt.Sprintf("%s merges received frames in hardware", d.Name), fmt.Sprintf("ethtool -K %s lro off", d.Name)}
 	}
 	return Reason{}
 }
@@ -97,10 +73,10 @@ func (d Device) XDPCapable() Reason {
 func (d Device) tagsAbove() Reason {
 	for _, u := range d.Uppers {
 		if u.Kind == "vlan" {
-			return Reason{VLANAbove, fmt.Sprintf("VLAN device %s is above %s, and XDP does not see the tags of a veth", u.Name, d.Name), "use the tc hook"}
+			return Reason{reason.XDPVLANAbove, fmt.Sprintf("VLAN device %s is above %s, and XDP does not see the tags of a veth", u.Name, d.Name), "use the tc hook"}
 		}
 		if u.VLANFiltering {
-			return Reason{VLANAbove, fmt.Sprintf("bridge %s above %s filters VLANs, and XDP does not see the tags of a veth", u.Name, d.Name), "use the tc hook"}
+			return Reason{reason.XDPVLANAbove, fmt.Sprintf("bridge %s above %s filters VLANs, and XDP does not see the tags of a veth", u.Name, d.Name), "use the tc hook"}
 		}
 	}
 	return Reason{}
@@ -111,17 +87,17 @@ func (d Device) tagsAbove() Reason {
 func (d Device) XDPTarget() Reason {
 	switch {
 	case d.ARPHRD != unix.ARPHRD_ETHER:
-		return Reason{NotEthernet, fmt.Sprintf("%s does not carry Ethernet frames", d.Name), ""}
+		return Reason{reason.XDPNotEthernet, fmt.Sprintf("%s does not carry Ethernet frames", d.Name), ""}
 	case d.Qdisc.Shapes():
-		return Reason{QdiscShapes, fmt.Sprintf("the %s qdisc of %s shapes, and XDP redirects go round it", d.Qdisc.Shaper, d.Name), "use the tc hook"}
+		return Reason{reason.XDPQdiscShapes, fmt.Sprintf("the %s qdisc of %s shapes, and XDP redirects go round it", d.Qdisc.Shaper, d.Name), "use the tc hook"}
 	case !d.XDP.Known:
-		return Reason{TargetUnknown, fmt.Sprintf("this kernel does not say whether %s takes XDP redirects", d.Name), "use the tc hook, or Linux 6.3 or later"}
+		return Reason{reason.XDPTargetUnknown, fmt.Sprintf("this kernel does not say whether %s takes XDP redirects", d.Name), "use the tc hook, or Linux 6.3 or later"}
 	case d.XDP.Has(XDPNdoXmit):
 		return Reason{}
 	case d.Kind == "veth":
-		return Reason{TargetNotSupported, fmt.Sprintf("the peer of %s does not take XDP redirects in", d.Name), "ethtool -K PEER gro on, or use the tc hook"}
+		return Reason{reason.XDPTargetNotSupported, fmt.Sprintf("the peer of %s does not take XDP redirects in", d.Name), "ethtool -K PEER gro on, or use the tc hook"}
 	}
-	return Reason{TargetNotSupported, fmt.Sprintf("driver %s of %s does not take XDP redirects in its present configuration", d.driver(), d.Name), "use the tc hook"}
+	return Reason{reason.XDPTargetNotSupported, fmt.Sprintf("driver %s of %s does not take XDP redirects in its present configuration", d.driver(), d.Name), "use the tc hook"}
 }
 
 func (d Device) driver() string {

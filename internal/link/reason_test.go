@@ -3,6 +3,8 @@ package link
 import (
 	"strings"
 	"testing"
+
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 func TestReasonsOfDevicesThisMachineLacks(t *testing.T) {
@@ -20,37 +22,37 @@ func TestReasonsOfDevicesThisMachineLacks(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		device          Device
-		capable, target Code
+		capable, target reason.Reason
 	}{
-		"nic":                   {nic(func(*Device) {}), "", ""},
-		"rxvlan on":             {nic(func(d *Device) { d.Features[RxVLAN] = Feature{On: true} }), RxVLANOn, ""},
-		"rxvlan fixed on":       {nic(func(d *Device) { d.Features[RxVLAN] = Feature{On: true, Fixed: true} }), RxVLANFixed, ""},
-		"lro on":                {nic(func(d *Device) { d.Features[LRO] = Feature{On: true} }), LROOn, ""},
-		"driver without xdp":    {nic(func(d *Device) { d.XDP.Bits = 0 }), NoNativeXDP, TargetNotSupported},
-		"no redirect":           {nic(func(d *Device) { d.XDP.Bits = XDPBasic | XDPNdoXmit }), NoNativeXDP, ""},
-		"no ndo_xdp_xmit":       {nic(func(d *Device) { d.XDP.Bits = XDPBasic | XDPRedirect }), "", TargetNotSupported},
-		"before linux 6.3":      {nic(func(d *Device) { d.XDP = XDPFeatures{} }), "", TargetUnknown},
-		"vlan above a nic":      {nic(func(d *Device) { d.Uppers = []Upper{{Kind: "vlan"}} }), "", ""},
-		"cake":                  {nic(func(d *Device) { d.Qdisc = Qdisc{Root: "cake", Shaper: "cake"} }), "", QdiscShapes},
-		"bond port":             {nic(func(d *Device) { d.Master = &Upper{Kind: "bond"} }), "", ""},
-		"ppp":                   {Device{Name: "ppp0", ARPHRD: 512}, NotEthernet, NotEthernet},
-		"vlan device":           {nic(func(d *Device) { d.Kind = "vlan" }), NotPhysical, ""},
-		"tap":                   {nic(func(d *Device) { d.Kind, d.Parent = "tun", "" }), NotPhysical, ""},
-		"no parent":             {nic(func(d *Device) { d.Parent = "" }), NotPhysical, ""},
-		"veth":                  {veth(), "", ""},
-		"veth under a vlan":     {veth(Upper{Name: "r0.10", Kind: "vlan"}), VLANAbove, ""},
-		"veth, vlan on bridge":  {veth(Upper{Name: "br0", Kind: "bridge"}, Upper{Name: "br0.10", Kind: "vlan"}), VLANAbove, ""},
-		"veth, filtering":       {veth(Upper{Name: "br0", Kind: "bridge", VLANFiltering: true}), VLANAbove, ""},
-		"veth under a macvlan":  {veth(Upper{Name: "mv0", Kind: "macvlan"}), "", ""},
-		"veth before linux 6.3": {nic(func(d *Device) { d.Kind, d.XDP = "veth", XDPFeatures{} }), "", TargetUnknown},
+		"nic":                   {nic(func(*Device) {}), reason.None, reason.None},
+		"rxvlan on":             {nic(func(d *Device) { d.Features[RxVLAN] = Feature{On: true} }), reason.XDPRxVLANOn, reason.None},
+		"rxvlan fixed on":       {nic(func(d *Device) { d.Features[RxVLAN] = Feature{On: true, Fixed: true} }), reason.XDPRxVLANFixed, reason.None},
+		"lro on":                {nic(func(d *Device) { d.Features[LRO] = Feature{On: true} }), reason.XDPLROOn, reason.None},
+		"driver without xdp":    {nic(func(d *Device) { d.XDP.Bits = 0 }), reason.XDPNotSupported, reason.XDPTargetNotSupported},
+		"no redirect":           {nic(func(d *Device) { d.XDP.Bits = XDPBasic | XDPNdoXmit }), reason.XDPNotSupported, reason.None},
+		"no ndo_xdp_xmit":       {nic(func(d *Device) { d.XDP.Bits = XDPBasic | XDPRedirect }), reason.None, reason.XDPTargetNotSupported},
+		"before linux 6.3":      {nic(func(d *Device) { d.XDP = XDPFeatures{} }), reason.None, reason.XDPTargetUnknown},
+		"vlan above a nic":      {nic(func(d *Device) { d.Uppers = []Upper{{Kind: "vlan"}} }), reason.None, reason.None},
+		"cake":                  {nic(func(d *Device) { d.Qdisc = Qdisc{Root: "cake", Shaper: "cake"} }), reason.None, reason.XDPQdiscShapes},
+		"bond port":             {nic(func(d *Device) { d.Master = &Upper{Kind: "bond"} }), reason.None, reason.None},
+		"ppp":                   {Device{Name: "ppp0", ARPHRD: 512}, reason.XDPNotEthernet, reason.XDPNotEthernet},
+		"vlan device":           {nic(func(d *Device) { d.Kind = "vlan" }), reason.XDPNotPhysical, reason.None},
+		"tap":                   {nic(func(d *Device) { d.Kind, d.Parent = "tun", "" }), reason.XDPNotPhysical, reason.None},
+		"no parent":             {nic(func(d *Device) { d.Parent = "" }), reason.XDPNotPhysical, reason.None},
+		"veth":                  {veth(), reason.None, reason.None},
+		"veth under a vlan":     {veth(Upper{Name: "r0.10", Kind: "vlan"}), reason.XDPVLANAbove, reason.None},
+		"veth, vlan on bridge":  {veth(Upper{Name: "br0", Kind: "bridge"}, Upper{Name: "br0.10", Kind: "vlan"}), reason.XDPVLANAbove, reason.None},
+		"veth, filtering":       {veth(Upper{Name: "br0", Kind: "bridge", VLANFiltering: true}), reason.XDPVLANAbove, reason.None},
+		"veth under a macvlan":  {veth(Upper{Name: "mv0", Kind: "macvlan"}), reason.None, reason.None},
+		"veth before linux 6.3": {nic(func(d *Device) { d.Kind, d.XDP = "veth", XDPFeatures{} }), reason.None, reason.XDPTargetUnknown},
 	} {
 		for what, got := range map[string]Reason{"capable": c.device.XDPCapable(), "target": c.device.XDPTarget()} {
 			want := c.capable
 			if what == "target" {
 				want = c.target
 			}
-			if got.Code != want || got.OK() != (want == "") {
-				t.Errorf("%s: %s: %s, want %q", name, what, got, want)
+			if got.Code != want || got.OK() != (want == reason.None) {
+				t.Errorf("%s: %s: %s, want %s", name, what, got, want)
 			}
 			if !got.OK() && (got.Text == "" || !strings.Contains(got.Text, c.device.Name)) {
 				t.Errorf("%s: %s: %q does not name the device", name, what, got.Text)
@@ -59,13 +61,11 @@ func TestReasonsOfDevicesThisMachineLacks(t *testing.T) {
 	}
 }
 
-func TestCodesAreUnique(t *testing.T) {
-	seen := map[Code]bool{}
-	for _, c := range Codes() {
-		if seen[c] || !strings.HasPrefix(string(c), "xdp-") {
-			t.Errorf("code %q", c)
+func TestCodesOfXDPSaySo(t *testing.T) {
+	for _, r := range reason.Of(reason.XDP) {
+		if !strings.HasPrefix(r.Code(), "xdp-") {
+			t.Errorf("code %q", r)
 		}
-		seen[c] = true
 	}
 }
 

@@ -21,35 +21,35 @@ type lookup struct {
 // BPF renders what the program at XDP looks at, in order.
 func (p *Plan) BPF() string {
 	w := &writer{}
-	for _, s := range p.shares {
-		if !s.on.xdp.None() {
+	for _, s := range p.judged {
+		if s.on.tier == Software {
 			continue
 		}
 		ls := s.lookups()
 		if len(ls) == 0 {
 			continue
 		}
-		w.line(fmt.Sprintf("# %s: XDP", strings.Join(s.devices, " ")))
+		w.line(fmt.Sprintf("# %s: %s", strings.Join(s.devices, " "), s.on.hookName()))
 		for i, l := range ls {
 			l.write(w, i+1)
 		}
 		w.line("else: on to the flow table, then to the kernel")
 	}
 	if w.b.Len() == 0 {
-		w.line("# no rule runs at XDP")
+		w.line("# no rule runs at XDP or tc")
 	}
 	return w.b.String()
 }
 
 // lookups are the steps of the program of a share.
-func (s *share) lookups() []lookup {
+func (s *judged) lookups() []lookup {
 	var out []lookup
-	if !slices.ContainsFunc(s.entries, func(e *entry) bool { return e.tier() == XDP }) {
+	if !slices.ContainsFunc(s.entries, func(e *entry) bool { return e.tier() == s.on.tier }) {
 		return nil
 	}
 	for _, e := range s.entries {
 		// Rules in hardware are here, too: what it accepts comes here, and what it misses (sound.go).
-		if !e.xdp.None() || e.effect.none() {
+		if !e.early.None() || e.effect.none() {
 			continue
 		}
 		l := lookupOf(e)

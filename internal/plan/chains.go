@@ -66,7 +66,7 @@ func (b *builder) slowDevices(bases []*ruleset.Chain) []string {
 	for _, base := range bases {
 		for _, d := range base.Base.Devices {
 			a := b.able.of(d)
-			if a.xdp.None() || a.hardware.None() {
+			if a.tier != Software || a.hardware.None() {
 				return nil
 			}
 			names = append(names, d)
@@ -239,7 +239,15 @@ func sameFinding(f, g Finding) bool {
 func (b *builder) devices() {
 	for _, n := range DevicesOf(b.rs) {
 		a := b.able.of(n)
-		b.plan.Devices = append(b.plan.Devices, &Device{Name: n, Profile: a.profile.Name, XDP: a.xdp, Hardware: a.hardware})
+		d := &Device{Name: n, Profile: a.profile.Name, XDP: a.xdp, Hardware: a.hardware}
+		switch a.tier {
+		case XDP, TC:
+			d.Hook = a.tier.String()
+		case Software:
+			d.TC = a.tc
+		case Hardware:
+		}
+		b.plan.Devices = append(b.plan.Devices, d)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/nft-offload/nft-offload/internal/caps"
+	"github.com/nft-offload/nft-offload/internal/plan/share"
 	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
@@ -13,8 +14,48 @@ type ability struct {
 	device   caps.Device
 	known    bool
 	profile  caps.Profile
-	xdp      Finding
+	xdp, tc  Finding
 	hardware Finding
+	// tier is that of the hook that rules run at; Software for none.
+	tier Tier
+}
+
+// early is why no rule runs early on the device.
+func (a ability) early() Finding {
+	if a.tier == Software {
+		return first(a.xdp, a.tc)
+	}
+	return Finding{}
+}
+
+// hookName is the hook, for people.
+func (a ability) hookName() string {
+	if a.tier == TC {
+		return "tc"
+	}
+	return "XDP"
+}
+
+// hidesTags reports whether frames at XDP may have lost their outer tag, which the kernel has beside them: NICs take it
+// off, and so does the sender behind a veth device.
+func (a ability) hidesTags() bool {
+	return a.tier == XDP && (a.device.RxVLAN == caps.OnFixed || a.device.Driver == "veth" || a.device.Kind == "veth")
+}
+
+// whereTags is where the outer tag of a device's frames is that hides it.
+func (a ability) whereTags() string {
+	if a.device.RxVLAN == caps.OnFixed {
+		return a.device.Name + " takes VLAN tags off, and cannot be told not to"
+	}
+	return a.device.Name + " has VLAN tags beside the bytes of a frame, where XDP does not see them"
+}
+
+// hook is where rules run, for devices that have one.
+func (a ability) hook() share.Hook {
+	if a.tier == TC {
+		return share.TC
+	}
+	return share.XDP
 }
 
 func (a ability) has(c caps.Condition) bool { return slices.Contains(a.profile.Conditions, c) }
@@ -39,12 +80,12 @@ func (as *abilities) look(name string) ability {
 	d, ok := as.machine.Device(name)
 	if !ok {
 		f := Finding{Reason: reason.DeviceUnknown, Detail: name}
-		return ability{xdp: f, hardware: f}
+		return ability{xdp: f, tc: f, hardware: f}
 	}
 	a := ability{device: d, known: true}
 	profile, ok := caps.ProfileOf(d)
 	a.profile = profile
-	a.xdp = as.deviceXDP(a)
+	a.xdp, a.tc = as.deviceXDP(a), as.deviceTC(a)
 	switch {
 	case as.options.NoHardware:
 		a.hardware = Finding{Reason: reason.NoFlower, Detail: "hardware was left out of the plan"}
@@ -53,22 +94,43 @@ func (as *abilities) look(name string) ability {
 	default:
 		a.hardware = as.deviceHardware(a)
 	}
-	if f := foreign(d); !f.None() {
-		a.xdp, a.hardware = first(a.xdp, f), first(a.hardware, f)
+	program, filter := foreign(d)
+	a.xdp, a.tc, a.hardware = first(a.xdp, program, filter), first(a.tc, filter), first(a.hardware, program, filter)
+	switch {
+	case a.xdp.None():
+		a.tier = XDP
+	case a.tc.None():
+		a.tier = TC
 	}
 	return a
 }
 
-// foreign is a program or filter of somebody else that packets come to before they come to any rule, and would not come
-// to if rules were executed before.
-func foreign(d caps.Device) Finding {
+// foreign is a program and a filter of somebody else that packets come to before they come to any rule, and would not
+// come to if rules were executed before.
+func foreign(d caps.Device) (program, filter Finding) {
 	if len(d.XDPPrograms) > 0 {
-		return Finding{Reason: reason.DeviceForeignXDP, Detail: d.XDPPrograms[0].Name}
+		program = Finding{Reason: reason.DeviceForeignXDP, Detail: d.XDPPrograms[0].Name}
 	}
 	for _, f := range d.Filters {
 		if !f.Egress {
-			return Finding{Reason: reason.DeviceForeignFilter, Detail: f.Text}
+			return program, Finding{Reason: reason.DeviceForeignFilter, Detail: f.Text}
 		}
+	}
+	return program, Finding{}
+}
+
+// deviceTC is why rules are not executed at tc on a device.
+func (as *abilities) deviceTC(a ability) Finding {
+	d := a.device
+	switch chosen := as.options.Hooks[d.Name]; {
+	case chosen != "" && chosen != TC.String():
+		return Finding{Reason: reason.HookChosen, Detail: d.Name + "=" + chosen}
+	case as.machine.Kernel.Has(caps.OptBTF) == caps.No:
+		return Finding{Reason: reason.NoBTF}
+	case len(d.Lower) > 0:
+		return Finding{Reason: reason.DeviceIsUpper, Detail: d.Name}
+	case d.Type != "ether":
+		return Finding{Reason: reason.DeviceNotEthernet, Detail: d.Name}
 	}
 	return Finding{}
 }
@@ -80,11 +142,15 @@ func (as *abilities) deviceXDP(a ability) Finding {
 	if !x.Known {
 		x = a.profile.XDP
 	}
+	chosen := as.options.Hooks[d.Name]
 	switch {
+	case chosen != "" && chosen != XDP.String():
+		return Finding{Reason: reason.HookChosen, Detail: d.Name + "=" + chosen}
 	case as.machine.Kernel.Has(caps.OptBTF) == caps.No:
 		return Finding{Reason: reason.NoBTF}
 	case len(d.Lower) > 0:
 		return Finding{Reason: reason.DeviceIsUpper, Detail: d.Name}
+	case chosen != "":
 	case d.Kind != "" || d.Driver == "veth" || d.Driver == "tun":
 		return Finding{Reason: reason.NoNativeXDP, Detail: cmp.Or(d.Kind, d.Driver) + ", where nft-offload uses tc: XDP would cost TCP its segmentation offload"}
 	case x.Has(caps.XDPBasic) != caps.Yes:

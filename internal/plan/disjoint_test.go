@@ -67,7 +67,7 @@ func count(b bool) int {
 
 // spacesOf is what each rule of the first chain can match.
 func spacesOf(rs *ruleset.Ruleset) []space.Space {
-	reader := space.NewReader(rs)
+	reader := space.NewReader(rs, false)
 	var out []space.Space
 	for _, r := range rs.Tables[0].Chains[0].Rules {
 		s := reader.Start(rs.Tables[0])

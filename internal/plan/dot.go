@@ -53,7 +53,7 @@ func (p *Plan) dotChain(b *strings.Builder, i int, c *Chain, hooks map[string]bo
 const mostDrawn = 100
 
 func color(t Tier) string {
-	return [...]string{"lightgray", "lightblue", "palegreen"}[t]
+	return [...]string{"lightgray", "lightcyan", "lightblue", "palegreen"}[t]
 }
 
 // cut shortens the text of a rule to what can be read in a picture.

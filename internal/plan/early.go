@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/nft-offload/nft-offload/internal/plan/cond"
+	"github.com/nft-offload/nft-offload/internal/plan/share"
 	"github.com/nft-offload/nft-offload/internal/plan/space"
 	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
@@ -14,6 +16,32 @@ type look struct {
 	table  *ruleset.Table
 	reader *space.Reader
 	sets   map[*ruleset.Set]Finding // what was found out about named sets, which many rules may use
+	// Where packets come in; nil: at no hook of ours.
+	known *arrival
+	hook  share.Hook
+}
+
+// arrival is what is the same for all packets of a device.
+type arrival struct {
+	device   string
+	ethernet bool
+	joins    bool // nft joins inequalities
+	sets     *cond.Sets
+}
+
+// place is where rules of the table are compiled.
+func (l look) place() cond.Place {
+	return cond.Place{
+		Table: l.table, Device: l.known.device, Ethernet: l.known.ethernet, Frames: l.hook == share.XDP, Joins: l.known.joins, Sets: l.known.sets,
+	}
+}
+
+// joined are the matches of a rule that nft makes one, by their number.
+func (l look) joined(r *ruleset.Rule) map[int]bool {
+	if l.known == nil || !l.known.joins {
+		return nil
+	}
+	return l.place().Joined(matches(r))
 }
 
 // match is why a match cannot be made early; none where it can.
@@ -24,7 +52,7 @@ func (l look) match(m ruleset.Match) Finding {
 	if f := l.right(m.Right); !f.None() {
 		return f
 	}
-	if flag := flagsOfGRO(m); flag != "" {
+	if flag := flagsOfGRO(m); flag != "" && l.hook == share.XDP {
 		return Finding{Reason: reason.MatchNotEarly, Detail: "tcp flags " + flag + ": the kernel's GRO joins segments that differ in it"}
 	}
 	return Finding{}
@@ -38,7 +66,7 @@ func (l look) lookup(key, data ruleset.Expr) Finding {
 	if f := l.right(data); !f.None() {
 		return f
 	}
-	if flagsOfGRO(ruleset.Match{Op: "==", Left: key, Right: data}) != "" {
+	if l.hook == share.XDP && flagsOfGRO(ruleset.Match{Op: "==", Left: key, Right: data}) != "" {
 		return Finding{Reason: reason.MatchNotEarly, Detail: "tcp flags as a key: the kernel's GRO joins segments that differ in them"}
 	}
 	return Finding{}
@@ -48,14 +76,14 @@ func (l look) lookup(key, data ruleset.Expr) Finding {
 func (l look) operand(e ruleset.Expr) Finding {
 	switch e := e.(type) {
 	case ruleset.Payload:
-		return payload(e)
+		return l.payload(e)
 	case ruleset.RawPayload:
 		if len(e.Extra) > 0 || e.Base == "ih" || e.Len > 128 {
 			return Finding{Reason: reason.MatchNotEarly, Detail: fmt.Sprintf("@%s,%d,%d", e.Base, e.Offset, e.Len)}
 		}
-		return rawPayload(e)
+		return l.rawPayload(e)
 	case ruleset.Meta:
-		return meta(e)
+		return l.meta(e)
 	case ruleset.CT:
 		return Finding{Reason: reason.StatefulMatch, Detail: "ct " + e.Key}
 	case ruleset.RT:
@@ -72,10 +100,10 @@ func (l look) operand(e ruleset.Expr) Finding {
 		}
 		return Finding{}
 	case ruleset.Binary:
-		if e.Op == "&" && len(e.Operands) == 2 && constant(e.Operands[1]) {
+		if len(e.Operands) > 1 && allConstant(e.Operands[1:]) {
 			return l.operand(e.Operands[0])
 		}
-		return Finding{Reason: reason.MatchNotEarly, Detail: "arithmetic other than & with a constant"}
+		return Finding{Reason: reason.MatchNotEarly, Detail: "an operation on the bits of two fields"}
 	case ruleset.Exthdr:
 		return Finding{Reason: reason.MatchNotEarly, Detail: "exthdr " + e.Name}
 	case ruleset.Option:
@@ -91,8 +119,8 @@ func (l look) operand(e ruleset.Expr) Finding {
 }
 
 // payload is why a header's field is not the same in a frame and in the packet that the kernel makes of one or more:
-// GRO joins the segments of a flow before any rule sees them (net/core/gro.c).
-func payload(e ruleset.Payload) Finding {
+// GRO joins the segments of a flow before any rule sees them (net/core/gro.c), and takes IPsec off.
+func (l look) payload(e ruleset.Payload) Finding {
 	name := e.Proto + " " + e.Field
 	if len(e.Extra) > 0 {
 		return Finding{Reason: reason.MatchNotEarly, Detail: "inner header"}
@@ -100,30 +128,40 @@ func payload(e ruleset.Payload) Finding {
 	switch name {
 	case "ip length", "ip id", "ip checksum", "ip6 length", "tcp sequence", "tcp ackseq", "tcp window", "tcp checksum",
 		"tcp doff", "udp length", "udp checksum", "udplite checksum":
-		return Finding{Reason: reason.MatchNotEarly, Detail: name + ": the kernel's GRO changes it before rules see it"}
+		if l.hook == share.XDP {
+			return Finding{Reason: reason.MatchNotEarly, Detail: name + ": the kernel's GRO changes it before rules see it"}
+		}
 	}
 	switch e.Proto {
-	case "ether", "vlan", "ip", "ip6", "arp", "tcp", "udp", "udplite", "sctp", "dccp", "th", "icmp", "icmpv6", "igmp":
+	case "ether", "vlan", "ip", "ip6", "arp", "tcp", "udp", "udplite", "sctp", "dccp", "th", "icmp", "icmpv6", "igmp", "ah", "comp":
 		return Finding{}
+	case "esp":
+		if l.hook == share.TC {
+			return Finding{}
+		}
+		return Finding{Reason: reason.MatchNotEarly, Detail: name + ": the kernel's GRO may decrypt before rules see it"}
 	}
 	return Finding{Reason: reason.MatchNotEarly, Detail: name}
 }
 
 // rawPayload refuses what payload refuses: bits of the network header up to TTL, and of the transport header behind the
 // ports.
-func rawPayload(e ruleset.RawPayload) Finding {
+func (l look) rawPayload(e ruleset.RawPayload) Finding {
 	const ttl, ports = 64, 32
-	if e.Base == "nh" && e.Offset < ttl && e.Offset+e.Len > 16 || e.Base == "th" && e.Offset+e.Len > ports {
+	if l.hook == share.XDP && (e.Base == "nh" && e.Offset < ttl && e.Offset+e.Len > 16 || e.Base == "th" && e.Offset+e.Len > ports) {
 		return Finding{Reason: reason.MatchNotEarly, Detail: fmt.Sprintf("@%s,%d,%d: the kernel's GRO may change it before rules see it", e.Base, e.Offset, e.Len)}
 	}
 	return Finding{}
 }
 
-func meta(e ruleset.Meta) Finding {
+func (l look) meta(e ruleset.Meta) Finding {
 	switch e.Key {
-	case "protocol", "l4proto", "iif", "iifname", "iiftype":
+	case "protocol", "l4proto", "iif", "iifname", "iiftype", "pkttype", "nfproto":
 		return Finding{}
 	case "length":
+		if l.hook == share.TC {
+			return Finding{}
+		}
 		return Finding{Reason: reason.MatchNotEarly, Detail: "meta length: the kernel's GRO changes it before rules see it"}
 	case "mark", "priority", "rtclassid", "cgroup", "skuid", "skgid", "socket":
 		return Finding{Reason: reason.StatefulMatch, Detail: "meta " + e.Key}
@@ -149,6 +187,8 @@ func (l look) right(e ruleset.Expr) Finding {
 		return l.elements(e)
 	case ruleset.Opaque:
 		return Finding{Reason: reason.OpaqueStatement, Detail: "in a match"}
+	case ruleset.Map, ruleset.Payload, ruleset.RawPayload, ruleset.Meta, ruleset.CT:
+		return Finding{Reason: reason.MatchNotEarly, Detail: "compared with what is not constant"}
 	}
 	return Finding{}
 }

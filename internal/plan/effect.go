@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 
+	"github.com/nft-offload/nft-offload/internal/plan/share"
 	"github.com/nft-offload/nft-offload/internal/plan/space"
 	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
@@ -160,8 +161,8 @@ type reading struct {
 	touched space.Scan
 	// end is where the rule's verdict is.
 	end space.Scan
-	// match is why the matches cannot be made early.
-	match Finding
+	// match is why the matches cannot be made at the device's hook, frame why not in hardware.
+	match, frame Finding
 	// tail is a jump, goto or verdict map that the rule ends in.
 	jump *ruleset.Verdict
 	vmap *ruleset.VMap
@@ -173,16 +174,23 @@ type reading struct {
 func read(s space.Scan, r *ruleset.Rule, l look) reading {
 	rd := reading{}
 	s = s.NewRule()
+	joined, number := l.joined(r), -1
 	for _, stmt := range r.Stmts {
 		switch stmt := stmt.(type) {
 		case ruleset.Match:
 			rd.split = rd.split || !rd.effect.none()
-			rd.note(l.match(stmt))
+			rd.note(l, func(l look) Finding { return l.match(stmt) })
+			number++
+			if joined[number] {
+				rd.frame = first(rd.frame, Finding{Reason: reason.MergedPayload, Detail: "nft before 1.1 asks whether any of the fields differs"})
+				s = s.There(stmt.Left)
+				continue
+			}
 			s = s.Match(stmt)
 			continue
 		case ruleset.VMap:
 			rd.split = rd.split || !rd.effect.none()
-			rd.note(l.lookup(stmt.Key, stmt.Data))
+			rd.note(l, func(l look) Finding { return l.lookup(stmt.Key, stmt.Data) })
 			rd.vmap = &stmt
 		case ruleset.Verdict:
 			if stmt.Kind == ruleset.Jump || stmt.Kind == ruleset.Goto {
@@ -211,9 +219,9 @@ func read(s space.Scan, r *ruleset.Rule, l look) reading {
 	return rd
 }
 
-// note keeps the first reason why a match cannot be made early.
-func (rd *reading) note(f Finding) {
-	if rd.match.None() {
-		rd.match = f
-	}
+// note keeps the first reasons why a match cannot be made at the hook, and in hardware, which sees frames.
+func (rd *reading) note(l look, f func(look) Finding) {
+	rd.match = first(rd.match, f(l))
+	l.hook = share.XDP
+	rd.frame = first(rd.frame, f(l))
 }

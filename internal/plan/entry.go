@@ -3,6 +3,8 @@ package plan
 import (
 	"slices"
 
+	"github.com/nft-offload/nft-offload/internal/plan/cond"
+	"github.com/nft-offload/nft-offload/internal/plan/share"
 	"github.com/nft-offload/nft-offload/internal/plan/space"
 	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
@@ -21,25 +23,27 @@ type entry struct {
 	// space is the packets that notice whether the entry was executed, end those that get its verdict.
 	space space.Space
 	end   space.Space
-	// match is why the matches on the way cannot be made early.
-	match Finding
-	// steps are the matches of each rule on the way.
+	// match is why the matches on the way cannot be made at the device's hook, frame why not in hardware.
+	match, frame Finding
+	// steps are the matches of each rule on the way, conds what a program makes of them.
 	steps [][]ruleset.Match
+	conds []cond.Cond
 	// The entries of the chain that a jump leads to, as indexes [from, to). Behind an entry that leaves its chain,
 	// evaluation goes on at to.
 	jumps    bool
 	from, to int
 
-	xdp, hardware Finding // why not there
-	filters       []numbered
+	at              Tier    // that of the device's hook
+	early, hardware Finding // why not there
+	filters         []numbered
 }
 
 func (e *entry) tier() Tier {
 	switch {
 	case e.hardware.None():
 		return Hardware
-	case e.xdp.None():
-		return XDP
+	case e.early.None():
+		return e.at
 	}
 	return Software
 }
@@ -58,20 +62,10 @@ func (e *entry) ref() *Ref {
 
 // readsTag reports whether the entry depends on a VLAN tag, which is where an untagged frame has its type.
 func (e *entry) readsTag() bool {
-	for _, step := range e.steps {
-		for _, m := range step {
-			if p, ok := m.Left.(ruleset.Payload); ok && (p.Proto == "vlan" || p.Proto == "ether" && p.Field == "type") {
-				return true
-			}
-			if p, ok := m.Left.(ruleset.RawPayload); ok && p.Base == "ll" {
-				return true
-			}
-			if _, ok := m.Left.(ruleset.Concat); ok {
-				return true // perhaps
-			}
-		}
-	}
-	return false
+	const typeAt = 96 // bits of the Ethernet header
+	return slices.ContainsFunc(e.conds, func(c cond.Cond) bool {
+		return slices.ContainsFunc(c.Fields, func(f share.Field) bool { return f.At.Base == space.Link && f.At.Off+f.At.Len > typeAt })
+	})
 }
 
 // jumpDepth is how many jumps the kernel follows (NFT_JUMP_STACK_SIZE, include/net/netfilter/nf_tables.h).
@@ -83,13 +77,15 @@ const roomForCopies = 1 << 14
 // flattener writes base chains as lists of entries.
 type flattener struct {
 	reader  *space.Reader
-	sets    map[*ruleset.Set]Finding
+	look    look // but for the table
 	entries []*entry
 	room    int
 }
 
-func newFlattener(r *space.Reader) *flattener {
-	return &flattener{reader: r, sets: map[*ruleset.Set]Finding{}}
+// newFlattener returns a flattener of chains whose rules run where look looks.
+func newFlattener(r *space.Reader, l look) *flattener {
+	l.reader, l.sets = r, map[*ruleset.Set]Finding{}
+	return &flattener{reader: r, look: l}
 }
 
 // way is how packets come to a chain.
@@ -97,9 +93,11 @@ type way struct {
 	table *ruleset.Table
 	base  *ruleset.Chain
 	scan  space.Scan
-	match Finding
 	steps [][]ruleset.Match
+	conds []cond.Cond
 	depth int
+
+	match, frame Finding
 }
 
 // baseChain appends the entries of a base chain for packets of a device.
@@ -139,10 +137,15 @@ func (f *flattener) chain(c *ruleset.Chain, w way) {
 }
 
 func (f *flattener) rule(c *ruleset.Chain, r *ruleset.Rule, w way) {
-	rd := read(w.scan, r, look{w.table, f.reader, f.sets})
+	l := f.look
+	l.table = w.table
+	rd := read(w.scan, r, l)
 	e := entry{
-		chain: c, rule: r, effect: rd.effect, space: rd.touched.Space, end: rd.end.Space, match: first(w.match, rd.match),
-		steps: append(slices.Clip(w.steps), matches(r)),
+		chain: c, rule: r, effect: rd.effect, space: rd.touched.Space, end: rd.end.Space,
+		match: first(w.match, rd.match), frame: first(w.frame, rd.frame), steps: append(slices.Clip(w.steps), matches(r)),
+	}
+	if rd.vmap == nil {
+		f.conditions(&e, w, matches(r))
 	}
 	if e.effect.ending == leaves && w.depth == 0 && rd.jump == nil {
 		e.effect.ending = policy(c)
@@ -176,7 +179,12 @@ func (f *flattener) jump(e entry, v ruleset.Verdict, scan space.Scan, w way) {
 	}
 	at := f.append(&own, w)
 	at.from = len(f.entries)
-	inner := way{table: w.table, base: w.base, scan: scan, match: e.match, steps: e.steps, depth: w.depth + 1}
+	inner := way{
+		table: w.table, base: w.base, scan: scan, steps: e.steps, conds: e.conds, depth: w.depth + 1, match: e.match, frame: e.frame,
+	}
+	if e.end.Empty() {
+		inner.scan.Space = space.Nothing()
+	}
 	if !f.fits(at, v.Target, inner) {
 		at.to = len(f.entries)
 		return
@@ -215,11 +223,11 @@ func (f *flattener) fits(e *entry, target string, w way) bool {
 func (f *flattener) verdictMap(e entry, rd reading, w way) {
 	branches, ok := rd.end.Branches(*rd.vmap)
 	if !ok {
-		e.effect = e.effect.add(effect{ending: unknown, pinned: first(rd.match, Finding{Reason: reason.OpaqueStatement, Detail: "verdict map"})})
+		e.effect = e.effect.add(effect{ending: unknown, pinned: first(rd.match, rd.frame, Finding{Reason: reason.OpaqueStatement, Detail: "verdict map"})})
 		f.append(&e, w)
 		return
 	}
-	for _, b := range branches {
+	for i, b := range branches {
 		one := e
 		one.effect = e.effect.add(verdict(b.Verdict))
 		if one.effect.ending == leaves && w.depth == 0 && b.Verdict.Kind == ruleset.Return {
@@ -231,11 +239,50 @@ func (f *flattener) verdictMap(e entry, rd reading, w way) {
 		if rd.effect.none() {
 			one.space = one.end
 		}
+		f.conditions(&one, w, append(slices.Clip(matches(e.rule)), keyed(rd.vmap.Key, branches, i)))
 		if b.Verdict.Kind == ruleset.Jump || b.Verdict.Kind == ruleset.Goto {
 			f.jump(one, b.Verdict, b.Scan, w)
 			continue
 		}
 		f.append(&one, w)
+	}
+}
+
+// keyed is the match of a key that leads to a branch: one of its keys, or none of the others.
+func keyed(key ruleset.Expr, branches []space.Branch, i int) ruleset.Match {
+	if !branches[i].Rest() {
+		return ruleset.Match{Op: "==", Left: key, Right: ruleset.SetLit(branches[i].Keys)}
+	}
+	var others ruleset.SetLit
+	for j, b := range branches {
+		if j != i {
+			others = append(others, b.Keys...)
+		}
+	}
+	return ruleset.Match{Op: "!=", Left: key, Right: others}
+}
+
+// conditions turns the matches of a rule into the conditions of its entry, behind those of the way there.
+func (f *flattener) conditions(e *entry, w way, ms []ruleset.Match) {
+	if f.look.sets == nil || f.look.known == nil || !e.match.None() {
+		return
+	}
+	l := f.look
+	l.table = w.table
+	r, no := l.place().Rule(ms)
+	if no != nil {
+		e.match = Finding{Reason: no.Reason, Detail: no.Detail}
+		return
+	}
+	e.conds = slices.Clip(w.conds)
+	for _, c := range r.Conds {
+		e.conds = c.Join(e.conds)
+	}
+	if r.Never {
+		e.end = space.Nothing()
+		if e.effect.pinned.None() {
+			e.space = e.end // else something is done before the last match
+		}
 	}
 }
 

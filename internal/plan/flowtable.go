@@ -187,7 +187,7 @@ func (b *builder) flowAdds(out *Flowtable, t *ruleset.Table, seen map[*ruleset.C
 			continue
 		}
 		if _, ok := seen[c]; !ok {
-			f := newFlattener(b.reader)
+			f := newFlattener(b.reader, look{})
 			f.baseChain(t, c, space.Everything())
 			seen[c] = f.entries
 		}

@@ -63,12 +63,12 @@ func TestJumpsThatMultiplyAreBounded(t *testing.T) {
 	base := table.Chains[0]
 	base.Rules[0].Stmts = []ruleset.Stmt{ruleset.Verdict{Kind: ruleset.Jump, Target: "a"}}
 	p := Make(rs, nic(t), Options{})
-	if n := len(p.shares[0].entries); n > 2*roomForCopies {
+	if n := len(p.judged[0].entries); n > 2*roomForCopies {
 		t.Errorf("%d entries", n)
 	}
 	found := false
-	for _, e := range p.shares[0].entries {
-		found = found || e.xdp.Reason == reason.ExpansionTooLarge
+	for _, e := range p.judged[0].entries {
+		found = found || e.early.Reason == reason.ExpansionTooLarge
 	}
 	if !found {
 		t.Error("no jump is too much")

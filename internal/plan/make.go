@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/nft-offload/nft-offload/internal/caps"
+	"github.com/nft-offload/nft-offload/internal/plan/cond"
 	"github.com/nft-offload/nft-offload/internal/plan/space"
 	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
@@ -15,13 +16,14 @@ import (
 // Make plans a ruleset for a machine.
 func Make(rs *ruleset.Ruleset, m caps.Machine, o Options) *Plan {
 	b := &builder{
-		rs: rs, plan: &Plan{Chains: []*Chain{}, Flowtables: []*Flowtable{}, Devices: []*Device{}}, reader: space.NewReader(rs),
+		rs: rs, plan: &Plan{Chains: []*Chain{}, Flowtables: []*Flowtable{}, Devices: []*Device{}}, reader: space.NewReader(rs, o.SetsChange),
 		able:   &abilities{machine: m, options: o, seen: map[string]ability{}},
 		placed: map[*ruleset.Rule][]Placement{}, policies: map[*ruleset.Chain][]Placement{},
 	}
 	if m.Kernel.Version.Known() {
 		b.plan.Kernel = m.Kernel.Version.String()
 	}
+	b.joins, b.sets = cond.Joins(rs), cond.NewSets()
 	b.handover = b.handsOver()
 	b.devices()
 	for _, g := range b.groups() {
@@ -37,6 +39,8 @@ type builder struct {
 	plan   *Plan
 	reader *space.Reader
 	able   *abilities
+	sets   *cond.Sets
+	joins  bool
 
 	handover []string // flowtables that rules add flows to
 	placed   map[*ruleset.Rule][]Placement
@@ -115,7 +119,7 @@ func (b *builder) groups() []*group {
 func (b *builder) key(device string, cs []hooked) string {
 	a := b.able.of(device)
 	var s strings.Builder
-	fmt.Fprintf(&s, "%s|%v|%v|%s|%s|%s|%s", a.profile.Name, a.xdp, a.hardware, a.device.Driver, a.device.Switch.ID, a.device.Type, a.device.HWTCOffload)
+	fmt.Fprintf(&s, "%s|%v|%v|%v|%v|%v|%s|%s|%s|%s", a.profile.Name, a.tier, a.xdp, a.tc, a.hardware, a.device.RxVLAN, a.device.Driver, a.device.Switch.ID, a.device.Type, a.device.HWTCOffload)
 	for _, c := range cs {
 		fmt.Fprintf(&s, "|%p %p", c.chain, c.flowtable)
 		if c.chain != nil && b.asksForDevice(c) {
@@ -148,6 +152,10 @@ func readsDevice(s ruleset.Stmt) bool {
 		e = s.Left
 	case ruleset.VMap:
 		e = s.Key
+	case ruleset.Fwd:
+		if m, ok := s.Dev.(ruleset.Map); ok {
+			e = m.Key
+		}
 	}
 	if c, ok := e.(ruleset.Concat); ok {
 		return slices.ContainsFunc(c, of)
@@ -159,7 +167,8 @@ func readsDevice(s ruleset.Stmt) bool {
 func (b *builder) group(g *group) {
 	on := b.able.of(g.devices[0])
 	device := space.From(g.devices[0], on.device.Type == "ether")
-	f := newFlattener(b.reader)
+	known := &arrival{device: g.devices[0], ethernet: on.device.Type == "ether", joins: b.joins, sets: b.sets}
+	f := newFlattener(b.reader, look{known: known, hook: on.hook()})
 	starts := map[*ruleset.Chain]space.Scan{}
 	for _, h := range g.chains {
 		if h.flowtable != nil {
@@ -172,42 +181,42 @@ func (b *builder) group(g *group) {
 	j := &judge{}
 	l := &lowerer{on: on, all: b.able}
 	for _, e := range f.entries {
-		e.xdp = b.atXDP(e, on, j)
+		e.at, e.early = on.tier, b.atHook(e, on, j)
 		e.filters, e.hardware = b.inHardware(e, l, starts[e.base], j)
 		j.add(e)
 	}
 	for i := range slices.Backward(f.entries) {
 		follow(f.entries, f.entries[i])
 	}
-	b.place(g, f.entries)
-	b.plan.shares = append(b.plan.shares, &share{devices: g.devices, on: on, entries: f.entries})
+	b.place(g, on, f.entries)
+	b.plan.judged = append(b.plan.judged, &judged{devices: g.devices, on: on, entries: f.entries, sets: b.sets})
 }
 
-// atXDP is why an entry is not executed at XDP.
-func (b *builder) atXDP(e *entry, on ability, j *judge) Finding {
+// atHook is why an entry is not executed at the device's hook.
+func (b *builder) atHook(e *entry, on ability, j *judge) Finding {
 	switch {
 	case e.end.Empty():
 		return Finding{Reason: reason.RuleNeverMatches}
-	case !on.xdp.None():
-		return on.xdp
+	case on.tier == Software:
+		return on.early()
 	case !e.match.None():
 		return e.match
-	case on.device.RxVLAN == caps.OnFixed && e.readsTag():
-		return Finding{Reason: reason.MatchNotEarly, Detail: on.device.Name + " takes VLAN tags off, and cannot be told not to"}
+	case on.hidesTags() && e.readsTag():
+		return Finding{Reason: reason.MatchNotEarly, Detail: on.whereTags()}
 	case !e.effect.pinned.None():
 		return e.effect.pinned
 	case e.effect.ending == forwards:
-		if f := b.target(e.effect.device); !f.None() {
+		if f := b.target(e.effect.device, on); !f.None() {
 			return f
 		}
 	case e.effect.none() && !e.jumps:
 		return Finding{Reason: reason.NoTerminalAction}
 	}
-	return j.xdp(e)
+	return j.soft(e)
 }
 
-// target is why a device takes no frames from XDP.
-func (b *builder) target(name string) Finding {
+// target is why a device takes no frames from the hook of another.
+func (b *builder) target(name string, on ability) Finding {
 	a := b.able.of(name)
 	x := a.device.XDP
 	if !x.Known {
@@ -216,6 +225,10 @@ func (b *builder) target(name string) Finding {
 	switch {
 	case !a.known:
 		return Finding{Reason: reason.FwdTargetNotEarly, Detail: name + " is not a device of the machine"}
+	case on.tier == TC && a.device.Type != "ether":
+		return Finding{Reason: reason.FwdTargetNotEarly, Detail: name + " is not a device of Ethernet"}
+	case on.tier == TC:
+		return Finding{}
 	case a.device.Qdisc.Shapes():
 		return Finding{Reason: reason.FwdTargetNotEarly, Detail: name + " is shaped by " + a.device.Qdisc.Shaper}
 	case x.Has(caps.XDPNdoXmit) != caps.Yes:
@@ -231,8 +244,8 @@ func (b *builder) inHardware(e *entry, l *lowerer, start space.Scan, j *judge) (
 		return nil, Finding{Reason: reason.RuleNeverMatches}
 	case !l.on.hardware.None():
 		return nil, l.on.hardware
-	case !e.match.None():
-		return nil, e.match
+	case !e.frame.None():
+		return nil, e.frame
 	case !e.effect.pinned.None():
 		return nil, e.effect.pinned
 	case e.effect.ending == goesOn:
@@ -257,26 +270,26 @@ func follow(all []*entry, e *entry) {
 	if !e.jumps || !e.effect.none() {
 		return
 	}
-	lowest, highest := Hardware, Software
+	lowest, highest := Hardware, Software // of the entries that it leads to
 	var why, whyHardware Finding
 	for _, in := range all[e.from:e.to] {
 		lowest, highest = min(lowest, in.tier()), max(highest, in.tier())
-		why, whyHardware = first(why, in.xdp), first(whyHardware, in.hardware)
+		why, whyHardware = first(why, in.early), first(whyHardware, in.hardware)
 	}
 	switch {
 	case e.from == e.to:
-		e.xdp = Finding{Reason: reason.NoTerminalAction}
+		e.early = Finding{Reason: reason.NoTerminalAction}
 	case lowest == Hardware:
 		e.hardware = Finding{}
-	case highest == Software && e.xdp.None():
-		e.xdp, e.hardware = why, whyHardware
+	case highest == Software && e.early.None():
+		e.early, e.hardware = why, whyHardware
 	default:
 		e.hardware = whyHardware
 	}
 }
 
 // place writes down where each rule of a group is: where the slowest of its entries is.
-func (b *builder) place(g *group, entries []*entry) {
+func (b *builder) place(g *group, on ability, entries []*entry) {
 	at := map[*ruleset.Rule]*entry{}
 	var order []*ruleset.Rule
 	filters := map[*ruleset.Rule]int{}
@@ -285,7 +298,7 @@ func (b *builder) place(g *group, entries []*entry) {
 			continue
 		}
 		if e.rule == nil {
-			b.policies[e.chain] = append(b.policies[e.chain], placement(g, e, len(e.filters)))
+			b.policies[e.chain] = append(b.policies[e.chain], placement(g, e, on, len(e.filters)))
 			continue
 		}
 		filters[e.rule] += len(e.filters)
@@ -297,11 +310,11 @@ func (b *builder) place(g *group, entries []*entry) {
 		at[e.rule] = e
 	}
 	for _, r := range order {
-		b.placed[r] = append(b.placed[r], placement(g, at[r], filters[r]))
+		b.placed[r] = append(b.placed[r], placement(g, at[r], on, filters[r]))
 	}
 }
 
-func placement(g *group, e *entry, filters int) Placement {
+func placement(g *group, e *entry, on ability, filters int) Placement {
 	p := Placement{Devices: g.devices, Tier: e.tier()}
 	if p.Tier > Software && e.effect.ending == accepts {
 		p.Note = &Finding{Reason: reason.AcceptNotFinal}
@@ -311,9 +324,14 @@ func placement(g *group, e *entry, filters int) Placement {
 		p.Filters = filters
 	case XDP:
 		p.Finding = e.hardware
+	case TC:
+		p.Finding = on.xdp
+		if h := e.hardware; !h.None() && !sameFinding(h, on.xdp) {
+			p.Hardware = &h
+		}
 	case Software:
-		p.Finding = e.xdp
-		if h := e.hardware; !h.None() && !sameFinding(h, e.xdp) {
+		p.Finding = e.early
+		if h := e.hardware; !h.None() && !sameFinding(h, e.early) {
 			p.Hardware = &h
 		}
 	}

@@ -11,12 +11,13 @@ type Tier uint8
 // The tiers.
 const (
 	Software Tier = iota // by nftables, as without us
+	TC                   // by a generated program at tc ingress, before nftables, after the kernel's GRO
 	XDP                  // by a generated program, before the kernel has made a packet of the frame
 	Hardware             // by the NIC
 )
 
 // String returns the name of the tier.
-func (t Tier) String() string { return [...]string{"software", "xdp", "hardware"}[t] }
+func (t Tier) String() string { return [...]string{"software", "tc", "xdp", "hardware"}[t] }
 
 // MarshalText implements encoding.TextMarshaler.
 func (t Tier) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
@@ -28,7 +29,7 @@ type Plan struct {
 	Flowtables []*Flowtable `json:"flowtables"`
 	Devices    []*Device    `json:"devices"`
 
-	shares []*share
+	judged []*judged
 }
 
 // Ref names a rule: "netdev filter ingress handle 12".
@@ -89,7 +90,8 @@ type Placement struct {
 	Tier    Tier     `json:"tier"`
 	// Finding is why the tier is not a faster one; none for hardware.
 	Finding Finding `json:"finding"`
-	// Hardware is why not in hardware, of a rule at XDP. Where neither works, Finding is why not at XDP.
+	// Hardware is why not in hardware, of a rule at XDP or tc. Where neither works, Finding is why not at the device's
+	// hook; of a rule at tc, why the hook is not XDP.
 	Hardware *Finding `json:"hardware,omitempty"`
 	// Note is what is special about the tier here.
 	Note *Finding `json:"note,omitempty"`
@@ -101,8 +103,11 @@ type Placement struct {
 type Device struct {
 	Name    string `json:"name"`
 	Profile string `json:"profile,omitempty"`
-	// XDP and Hardware are why the tier is not there; none where it is.
+	// Hook is where programs execute rules: "xdp", "tc", or empty for nowhere.
+	Hook string `json:"hook,omitempty"`
+	// XDP and Hardware are why the tier is not there; none where it is. TC is why it is not there where XDP is not, either.
 	XDP      Finding `json:"xdp"`
+	TC       Finding `json:"tc,omitzero"`
 	Hardware Finding `json:"hardware"`
 }
 
@@ -110,4 +115,8 @@ type Device struct {
 type Options struct {
 	// NoHardware leaves hardware out.
 	NoHardware bool
+	// Hooks are the hooks that the user chose for devices: "xdp", "tc" or "off".
+	Hooks map[string]string
+	// SetsChange asks for a plan that stays right whatever elements named sets are given later.
+	SetsChange bool
 }

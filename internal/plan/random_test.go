@@ -10,9 +10,13 @@ import (
 )
 
 // random makes rulesets and packets of few values, so that rules often match and often overlap.
-type random struct{ *rand.Rand }
+type random struct {
+	*rand.Rand
+	// wide has rules of all that programs execute, not only of what hardware knows, too.
+	wide bool
+}
 
-func newRandom(seed uint64) random { return random{rand.New(rand.NewPCG(seed, seed))} }
+func newRandom(seed uint64) random { return random{Rand: rand.New(rand.NewPCG(seed, seed))} }
 
 func pick[T any](r random, of ...T) T { return of[r.IntN(len(of))] }
 
@@ -49,6 +53,9 @@ func (r random) key() key {
 	}
 	word := func(left ruleset.Expr, of ...string) key {
 		return key{left, func() ruleset.Expr { return ruleset.Str(pick(r, of...)) }, nil, false}
+	}
+	if r.wide && r.IntN(3) == 0 {
+		return r.wideKey(number, word)
 	}
 	switch r.IntN(18) {
 	case 0, 1:
@@ -96,6 +103,9 @@ func (r random) match(sets []string) ruleset.Match {
 	}
 	if r.IntN(14) == 0 {
 		return r.flags()
+	}
+	if r.wide && r.IntN(8) == 0 {
+		return r.wideMatch()
 	}
 	k := r.key()
 	m := ruleset.Match{Op: pick(r, "==", "==", "==", "!="), Left: k.left}

@@ -17,19 +17,19 @@ import (
 
 // judge goes through the entries of one device.
 type judge struct {
-	late [2]index // entries that are not executed at XDP, or not in hardware
+	late [2]index // entries that are not executed at the device's hook, or not in hardware
 	// early are those in hardware, which does not read packets quite as the kernel does: it may miss a packet of one
 	// entry, which then comes to the next.
 	early index
 }
 
 const (
-	atXDP = iota
+	atHook = iota
 	atHardware
 )
 
-// xdp is why an entry must not be executed at XDP.
-func (j *judge) xdp(e *entry) Finding { return blocked(&j.late[atXDP], e) }
+// soft is why an entry must not be executed at the hook.
+func (j *judge) soft(e *entry) Finding { return blocked(&j.late[atHook], e) }
 
 // hw is why an entry must not be executed in hardware.
 func (j *judge) hw(e *entry) Finding {
@@ -63,9 +63,9 @@ func (j *judge) add(e *entry) {
 	} else {
 		j.late[atHardware].add(e)
 	}
-	// What hardware accepts or misses comes to the program at XDP, too.
-	if !e.xdp.None() {
-		j.late[atXDP].add(e)
+	// What hardware accepts or misses comes to the program at the hook, too.
+	if !e.early.None() {
+		j.late[atHook].add(e)
 	}
 }
 

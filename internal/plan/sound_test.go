@@ -29,7 +29,7 @@ func TestEarlyExecutionGivesTheVerdictOfTheWholeRuleset(t *testing.T) {
 			t.Fatalf("no profile %s", name)
 		}
 		pl := Make(rs, caps.Assume(p, "eth0", "eth1"), Options{})
-		stages := newStages(pl.shares[0].entries, rs)
+		stages := newStages(pl.judged[0].entries, rs)
 		full := eval.New(rs, map[string]uint32{"eth0": 2, "eth1": 3})
 		for range packets {
 			frame, sees := r.packet()
@@ -146,7 +146,7 @@ func (s stages) stage(tier Tier, frame []byte, blind int) (decision, bool) {
 	d := decision{tier: tier}
 	for i := 0; i < len(s.entries); i++ {
 		e := s.entries[i]
-		runs := e.xdp.None()
+		runs := e.early.None()
 		if tier == Hardware {
 			runs = e.hardware.None()
 		}

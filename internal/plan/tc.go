@@ -66,7 +66,7 @@ func noPrefs() Finding {
 // TC renders the hardware share as commands of tc(8).
 func (p *Plan) TC() string {
 	w := &writer{}
-	for _, s := range p.shares {
+	for _, s := range p.judged {
 		for _, d := range s.devices {
 			s.tc(w, d)
 		}
@@ -77,7 +77,7 @@ func (p *Plan) TC() string {
 	return w.b.String()
 }
 
-func (s *share) tc(w *writer, device string) {
+func (s *judged) tc(w *writer, device string) {
 	if !slices.ContainsFunc(s.entries, func(e *entry) bool { return len(e.filters) > 0 }) {
 		return
 	}

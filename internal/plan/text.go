@@ -41,11 +41,11 @@ func (p *Plan) Summary() string {
 			n[r.Tier()]++
 		}
 	}
-	all, noun := n[Hardware]+n[XDP]+n[Software], "rules"
+	all, noun := n[Hardware]+n[XDP]+n[TC]+n[Software], "rules"
 	if all == 1 {
 		noun = "rule"
 	}
-	return fmt.Sprintf("%d %s: %d hardware, %d xdp, %d software", all, noun, n[Hardware], n[XDP], n[Software])
+	return fmt.Sprintf("%d %s: %d hardware, %d xdp, %d tc, %d software", all, noun, n[Hardware], n[XDP], n[TC], n[Software])
 }
 
 // Tier is the slowest that the rule is at on any device.
@@ -134,6 +134,9 @@ func (w *writer) device(d *Device) {
 	w.line(head)
 	if !d.XDP.None() {
 		w.wrap("  no xdp       ", d.XDP.Sentence())
+	}
+	if !d.TC.None() && !sameFinding(d.TC, d.XDP) {
+		w.wrap("  no tc        ", d.TC.Sentence())
 	}
 	if !d.Hardware.None() && !sameFinding(d.Hardware, d.XDP) {
 		w.wrap("  no hardware  ", d.Hardware.Sentence())
@@ -285,6 +288,10 @@ func (w *writer) placement(indent string, p Placement) {
 	case XDP:
 		if !w.said(p, p.Finding) {
 			w.wrap(indent, "not hardware: "+p.Finding.Sentence())
+		}
+	case TC:
+		if p.Hardware != nil && !w.said(p, *p.Hardware) {
+			w.wrap(indent, "not hardware: "+p.Hardware.Sentence())
 		}
 	case Software:
 		w.software(indent, p)

@@ -21,9 +21,11 @@ const (
 	DeviceIsUpper
 	DeviceNoFT
 	ChainAndFlowtableClash
+	HookChosen
+	DeviceNotEthernet
 )
 
-const firstMachine = ChainAndFlowtableClash + 1
+const firstMachine = DeviceNotEthernet + 1
 
 func deviceInfo(r Reason) Info {
 	if r <= EswitchLegacy {
@@ -79,6 +81,10 @@ func deviceXDPInfo(r Reason) Info {
 		return Info{"device-no-ft", "the driver takes no flowtables (TC_SETUP_FT): `flags offload` would be refused", "a flowtable without `flags offload`; nft-offload carries its flows", "grep of TC_SETUP_FT in Linux 7.1.5", ""}
 	case ChainAndFlowtableClash:
 		return Info{"chain-and-flowtable-clash", "an offloaded chain and a flowtable with `flags offload` ask one driver for the device", "one of the two", "net/core/flow_offload.c flow_block_cb_is_busy", ""}
+	case HookChosen:
+		return Info{"hook-chosen", "the user chose another hook for the device, or none", "leave `--device DEV=...` out", "nft-offload run --help", ""}
+	case DeviceNotEthernet:
+		return Info{"device-not-ethernet", "the device's packets have no Ethernet header, as programs expect it", "nothing", "include/uapi/linux/if_arp.h", ""}
 	default:
 		return Info{}
 	}

@@ -1,7 +1,7 @@
 package reason
 
 // Why a flow that meets `flow add` is not carried by the kernel's flowtable, or not by hardware. The reasons of
-// nft-offload's own table, which has no use for bpf_xdp_flow_lookup, are those of package datapath.
+// nft-offload's own table, which has no use for bpf_xdp_flow_lookup, are in seen.go.
 const (
 	FlowNoRule Reason = firstFlow + iota
 	FlowNotForwarded

@@ -42,7 +42,7 @@ const (
 	HardwareBufferbloat
 )
 
-const endLint = HardwareBufferbloat + 1
+const firstUse = HardwareBufferbloat + 1
 
 func lintInfo(r Reason) Info {
 	switch {

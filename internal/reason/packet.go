@@ -1,7 +1,7 @@
 package reason
 
 // Why the kernel's flowtable gives one packet of an offloaded flow to the slow path. The reasons of nft-offload's own
-// fast path are those of package datapath.
+// fast path are in fastpath.go.
 const (
 	PacketFragment Reason = firstPacket + iota
 	PacketOptions

@@ -3,13 +3,15 @@
 // code that stays, a sentence, what to do about it, and where the fact comes from. The package decides nothing: plan,
 // lint, caps and the commands do, and say which reason it was.
 //
-// The code is the interface: programs compare codes, numbers may change between releases. The reasons of package
-// engine (devices), link (XDP) and datapath (packets) have codes of their own; docs/reasons.md lists all of them.
+// The code is the interface: programs compare codes, numbers may change between releases. What engine and link say of a
+// device that they know they say in words of their own, with a code of here; package datapath knows which number of its
+// programs is which reason.
 package reason
 
 import (
 	"encoding"
 	"fmt"
+	"math"
 )
 
 // Reason is one of the reasons. The zero Reason is None: there is nothing in the way.
@@ -17,6 +19,9 @@ type Reason uint16
 
 // None is the absence of a reason.
 const None Reason = 0
+
+// Unknown is a reason of another version of the program.
+const Unknown Reason = math.MaxUint16
 
 // Scope is what a reason is said of.
 type Scope uint8
@@ -31,10 +36,20 @@ const (
 	Device
 	Machine
 	Lint
+	// Of the fast path: what the engine does with a device, what the device can do at XDP, and what the programs say of a
+	// packet.
+	Use
+	XDP
+	Carried
+	Slow
+	Entry
+	Seen
 )
 
 // Scopes returns every scope in order.
-func Scopes() []Scope { return []Scope{Rule, Chain, Flowtable, Flow, Packet, Device, Machine, Lint} }
+func Scopes() []Scope {
+	return []Scope{Rule, Chain, Flowtable, Flow, Packet, Device, Machine, Lint, Use, XDP, Carried, Slow, Entry, Seen}
+}
 
 // String returns the scope's name.
 func (s Scope) String() string {
@@ -55,6 +70,18 @@ func (s Scope) String() string {
 		return "machine"
 	case Lint:
 		return "lint"
+	case Use:
+		return "use"
+	case XDP:
+		return "xdp"
+	case Carried:
+		return "carried"
+	case Slow:
+		return "slow"
+	case Entry:
+		return "entry"
+	case Seen:
+		return "seen"
 	default:
 		return "unknown"
 	}
@@ -71,8 +98,8 @@ type Info struct {
 
 // All returns every reason but None, scope by scope.
 func All() []Reason {
-	all := make([]Reason, 0, endLint-1)
-	for r := None + 1; r < endLint; r++ {
+	all := make([]Reason, 0, end-1)
+	for r := None + 1; r < end; r++ {
 		all = append(all, r)
 	}
 	return all
@@ -81,7 +108,7 @@ func All() []Reason {
 // Of returns every reason of a scope.
 func Of(s Scope) []Reason {
 	var of []Reason
-	for r := None + 1; r < endLint; r++ {
+	for r := None + 1; r < end; r++ {
 		if r.Scope() == s {
 			of = append(of, r)
 		}
@@ -91,7 +118,7 @@ func Of(s Scope) []Reason {
 
 // Parse finds the reason with a code.
 func Parse(code string) (Reason, bool) {
-	for r := None + 1; r < endLint; r++ {
+	for r := None + 1; r < end; r++ {
 		if r.Info().Code == code {
 			return r, true
 		}
@@ -102,7 +129,7 @@ func Parse(code string) (Reason, bool) {
 // Scope returns what the reason is said of; 0 for None and for numbers that are none.
 func (r Reason) Scope() Scope {
 	switch {
-	case r == None || r >= endLint:
+	case r == None || r >= end:
 		return 0
 	case r < firstChain:
 		return Rule
@@ -118,8 +145,28 @@ func (r Reason) Scope() Scope {
 		return Device
 	case r < firstLint:
 		return Machine
-	default:
+	case r < firstUse:
 		return Lint
+	case r < firstXDP:
+		return Use
+	case r < firstCarried:
+		return XDP
+	default:
+		return r.packetScope()
+	}
+}
+
+// packetScope is the scope of what the programs say.
+func (r Reason) packetScope() Scope {
+	switch {
+	case r == Fast:
+		return Carried
+	case r < EntryMiss:
+		return Slow
+	case r < firstSeen:
+		return Entry
+	default:
+		return Seen
 	}
 }
 
@@ -142,11 +189,29 @@ func (r Reason) Info() Info {
 		return machineInfo(r)
 	case Lint:
 		return lintInfo(r)
+	case Use:
+		return useInfo(r)
+	case XDP:
+		return xdpInfo(r)
+	case Carried, Slow:
+		return slowInfo(r)
+	case Entry:
+		return entryInfo(r)
+	case Seen:
+		return seenInfo(r)
 	}
 	if r == None {
 		return Info{Code: "none", Text: "nothing is in the way"}
 	}
-	return Info{Code: "unknown"}
+	return Info{Code: "unknown", Text: "a newer datapath counted this reason", Remedy: "use the same version for daemon and command"}
+}
+
+// Advice is the remedy, empty where it is nothing.
+func (i Info) Advice() string {
+	if i.Remedy == "nothing" {
+		return ""
+	}
+	return i.Remedy
 }
 
 // Code returns the stable code.

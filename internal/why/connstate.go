@@ -45,7 +45,7 @@ func (m Machine) state(f Flow) (verdict, bool) {
 	case !c.Bits.Confirmed:
 		v.reason, v.sentence = reason.FlowUnconfirmed.Code(), "its first packet has not left the machine"
 	case c.Orig.Proto == 17 && !c.Bits.SeenReply:
-		v.reason, v.sentence = codeNoReply, "only one side has sent so far, and a UDP flow is carried once both have"
+		v.reason, v.sentence = reason.SeenNoReply.Code(), "only one side has sent so far, and a UDP flow is carried once both have"
 		v.advice = advise(unanswered(f)...)
 	case c.Orig.Proto == 17:
 		return verdict{}, false

@@ -68,7 +68,7 @@ func (m Machine) on(d Device, ds []engine.Decision) verdict {
 		v.sentence = fmt.Sprintf("flows through %s are carried at %s", d.Name, own.Where())
 	}
 	for _, r := range own.Reasons() {
-		v.reason = cmp.Or(v.reason, string(r.Code))
+		v.reason = cmp.Or(v.reason, r.Code.Code())
 		if own.Name == d.Name && own.Hook == engine.TC && len(own.On) <= 1 {
 			v.sentence += fmt.Sprintf(", and not at XDP because %s", r.Text)
 			break

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 	"github.com/nft-offload/nft-offload/internal/why"
 )
@@ -16,12 +17,12 @@ func TestDevicesHaveTheirSentence(t *testing.T) {
 	look := why.Snapshot{Entries: entries(c, 600, nil), Refused: refusal(c, "altered", "the kernel changed more than addresses, ports and TTL", "", false)}
 	before := why.Snapshot{Entries: entries(c, 100, nil)}
 	shut := func(m *why.Machine) {
-		m.Decisions[1].Hook, m.Decisions[1].Reason = engine.Off, engine.Reason{Code: engine.DeviceChain, Text: "fast packets would not pass the ingress chain netdev t c on r1", Advice: "remove the chain or its rules"}
+		m.Decisions[1].Hook, m.Decisions[1].Reason = engine.Off, engine.Reason{Code: reason.OffDeviceChain, Text: "fast packets would not pass the ingress chain netdev t c on r1", Advice: "remove the chain or its rules"}
 	}
 	bridged := func(m *why.Machine) {
 		m.Decisions = append(m.Decisions, engine.Decision{
 			Name: "br0", Hook: engine.TC, Flowtables: []string{"inet filter f1"},
-			On: []engine.Place{{Name: "p0", Hook: engine.TC}, {Name: "p1", Hook: engine.Off, Reason: engine.Reason{Code: engine.ForeignFilter, Text: "fast packets would not pass the filter on p1"}}},
+			On: []engine.Place{{Name: "p0", Hook: engine.TC}, {Name: "p1", Hook: engine.Off, Reason: engine.Reason{Code: reason.OffForeignFilter, Text: "fast packets would not pass the filter on p1"}}},
 		})
 	}
 	var b strings.Builder

@@ -176,7 +176,7 @@ func (m Machine) tracked(f Flow) (verdict, bool) {
 	}
 	v := verdict{stage: NotTracked, reason: reason.FlowUntracked.Code(), sentence: "conntrack has no entry for it (any more), and only tracked flows are handed over"}
 	for _, d := range f.Dirs {
-		if d.Refused != nil && d.Refused.Code == codeUntracked {
+		if d.Refused != nil && d.Refused.Code == reason.SeenUntracked.Code() {
 			v.sentence = "its packets pass without a conntrack entry (notrack), and only tracked flows are handed over"
 			v.advice = advise("take it out of the `notrack` rule: `nft list ruleset | grep notrack`")
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/handover"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 	"github.com/nft-offload/nft-offload/internal/why"
 )
@@ -44,7 +45,7 @@ func machine(change func(*why.Machine)) why.Machine {
 	m := why.Machine{
 		Flowtables: []engine.Flowtable{{Family: "inet", Table: "filter", Name: "f1", Lowered: true, Labels: []int{127}, Devices: []string{"r0", "r1"}}},
 		Decisions: []engine.Decision{
-			{Name: "r0", Hook: engine.TC, Flowtables: []string{"inet filter f1"}, Reason: engine.Reason{Code: engine.TCByDefault, Text: "r0 is a veth device", Advice: "--device r0=xdp for small packets"}},
+			{Name: "r0", Hook: engine.TC, Flowtables: []string{"inet filter f1"}, Reason: engine.Reason{Code: reason.TCByDefault, Text: "r0 is a veth device", Advice: "--device r0=xdp for small packets"}},
 			{Name: "r1", Hook: engine.XDP, Flowtables: []string{"inet filter f1"}},
 		},
 		Links: []engine.Link{
@@ -226,10 +227,10 @@ func (x *table) devices() {
 	x.add(why.DeviceNotListed, "flow-lower-device-not-listed", "a device that is not listed", machine(nil), plain, routed("r0", "r2", false))
 	x.add(why.DeviceNotListed, "flow-lower-device-not-listed", "a bridge whose ports are not listed, of a kernel flowtable", machine(kernel), tracked(func(c *why.Connection) { c.Bits.Offload = false; c.Mark = 1; c.Labels = handover.Labels{} }), routed("br0", "r1", false)).machine.Flowtables[0].Mark = 1
 	x.add(why.DeviceOff, "netdev-chain", "a device with a netdev chain", machine(func(m *why.Machine) {
-		m.Decisions[1].Hook, m.Decisions[1].Reason = engine.Off, engine.Reason{Code: engine.DeviceChain, Text: "fast packets would not pass the ingress chain netdev t c on r1", Advice: "remove the chain or its rules"}
+		m.Decisions[1].Hook, m.Decisions[1].Reason = engine.Off, engine.Reason{Code: reason.OffDeviceChain, Text: "fast packets would not pass the ingress chain netdev t c on r1", Advice: "remove the chain or its rules"}
 	}), plain, here)
 	x.add(why.DeviceOff, "qdisc-above", "a VLAN with a qdisc of its own", machine(func(m *why.Machine) {
-		m.Decisions[1].Slow = []engine.SlowDevice{{Name: "r1.7", Reason: engine.Reason{Code: engine.QdiscAbove, Text: "fast packets would not pass the htb qdisc of r1.7", Advice: "put it on the device below"}}}
+		m.Decisions[1].Slow = []engine.SlowDevice{{Name: "r1.7", Reason: engine.Reason{Code: reason.OffQdiscAbove, Text: "fast packets would not pass the htb qdisc of r1.7", Advice: "put it on the device below"}}}
 	}), plain, routed("r0", "r1.7", false))
 }
 

@@ -58,7 +58,7 @@ func (m Machine) passes(name string) (verdict, bool) {
 
 func off(name string, r engine.Reason) verdict {
 	return verdict{
-		stage: DeviceOff, reason: string(r.Code), advice: advise(r.Advice),
+		stage: DeviceOff, reason: r.Code.Code(), advice: advise(r.Advice),
 		sentence: fmt.Sprintf("%s is kept off the fast path: %s", name, r.Text),
 	}
 }
@@ -127,7 +127,7 @@ func (f Flow) refused() *engine.Refused {
 	var best *engine.Refused
 	for _, d := range f.Dirs {
 		r := d.Refused
-		if r == nil || r.Ago > engine.Seconds(recent) || r.Code == codeNotAdded || r.Code == codeUntracked {
+		if r == nil || r.Ago > engine.Seconds(recent) || r.Code == reason.SeenNotAdded.Code() || r.Code == reason.SeenUntracked.Code() {
 			continue
 		}
 		if e := d.Entry; e != nil && ready(e) {
@@ -143,14 +143,14 @@ func (f Flow) refused() *engine.Refused {
 // refusal puts a refusal of the datapath in words.
 func (m Machine) refusal(f Flow, r *engine.Refused) verdict {
 	v := verdict{stage: Refused, reason: r.Code, sentence: r.Text, advice: advise(r.Advice)}
-	switch r.Code {
-	case codeOneWay:
+	switch code, _ := reason.Parse(r.Code); code {
+	case reason.SeenOneWay:
 		v.stage = Waiting
 		v.sentence = "packets of one direction only pass these devices, and a flow is carried in both or not at all"
 		v.advice = advise("the answers take another way (asymmetric routing): compare `ip route get` for both ends, and list the device they come by")
-	case codeNotLiberal:
+	case reason.SeenNotLiberal:
 		return m.illiberal()
-	case codeAltered:
+	case reason.SeenAltered:
 		if m.Rules == nil {
 			break
 		}
@@ -158,17 +158,18 @@ func (m Machine) refusal(f Flow, r *engine.Refused) verdict {
 			v.sentence = fmt.Sprintf("rule %s (`%s`) changes its packets, and fast ones would miss it", rule, text)
 			v.advice = advise("take the flow out of that rule, or leave it slow")
 		}
-	case codeNotReady, codeMinPackets, codeTCPState, codeState:
+	case reason.EntryNotReady, reason.SeenMinPackets, reason.SeenTCPState, reason.SeenCTState:
 		v.stage = Waiting
+	default:
 	}
 	for _, c := range r.Causes {
-		v.reason = string(c.Reason.Code)
+		v.reason = c.Reason.Code.Code()
 	}
 	return v
 }
 
 func (m Machine) illiberal() verdict {
-	v := verdict{stage: Waiting, reason: codeNotLiberal, sentence: "it waits for the daemon to make conntrack accept that it sees only a sample of the packets (BE_LIBERAL)"}
+	v := verdict{stage: Waiting, reason: reason.SeenNotLiberal.Code(), sentence: "it waits for the daemon to make conntrack accept that it sees only a sample of the packets (BE_LIBERAL)"}
 	if !m.Daemon {
 		v.sentence += ", and no daemon runs"
 		v.advice = advise("`nft-offload run`")
@@ -182,11 +183,11 @@ func (m Machine) learned(f Flow, i int) (verdict, bool) {
 	switch {
 	case d.Entry.State == engine.StateReady && d.Entry.Lease <= 0:
 		return verdict{
-			stage: Waiting, reason: codeExpired, sentence: fmt.Sprintf("its lease is over: the kernel has not forwarded a packet of it for %s", span(d.Entry.Idle)),
+			stage: Waiting, reason: reason.EntryExpired.Code(), sentence: fmt.Sprintf("its lease is over: the kernel has not forwarded a packet of it for %s", span(d.Entry.Idle)),
 			advice: advise("if packets come, the kernel drops or holds them: a rule, a route or a neighbor has changed"),
 		}, true
 	case other.Entry == nil:
-		return m.refusal(f, &engine.Refused{Code: codeOneWay}), true
+		return m.refusal(f, &engine.Refused{Code: reason.SeenOneWay.Code()}), true
 	case f.Conn != nil && f.Conn.Orig.Proto == 6 && !f.Conn.Liberal && !f.Conn.Bits.Offload:
 		return m.illiberal(), true
 	}
@@ -211,7 +212,7 @@ func (m Machine) unseen(f Flow) verdict {
 		return verdict{stage: Waiting, reason: reasonNoPackets, sentence: fmt.Sprintf("no packet of it came %s, and entries are made of packets", m.meanwhile())}
 	case m.MinPackets > 1:
 		return verdict{
-			stage: Waiting, reason: codeMinPackets,
+			stage: Waiting, reason: reason.SeenMinPackets.Code(),
 			sentence: fmt.Sprintf("the datapath has not seen %d packets of each direction that it could learn from yet", m.MinPackets),
 			advice:   advise("`nft-offload run --min-packets 1` makes entries for short flows, too"),
 		}

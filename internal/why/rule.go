@@ -143,6 +143,9 @@ func (f RuleFacts) tier(r *plan.Rule, a *Answer) string {
 	case plan.Hardware:
 		a.Good, a.Reason = true, ""
 		return "it can run in hardware" + where
+	case plan.TC:
+		a.Good = true
+		return fmt.Sprintf("it can run at tc%s, before nftables, and not at XDP because %s%s", where, info.Text, detail)
 	case plan.XDP:
 		a.Good = true
 		return fmt.Sprintf("it can run at XDP%s, before the kernel has made a packet of the frame, and not in hardware because %s%s", where, info.Text, detail)

@@ -49,25 +49,9 @@ func Stages() []StageInfo {
 	}
 }
 
-// Reasons that are this package's own. Those of connections are of package reason, those of packets of package datapath,
-// those of devices of package engine, and those of rules of package plan.
+// Reasons that are this package's own: of what nobody has seen. All others are those of package reason.
 const (
 	reasonNoDaemon  = "no-daemon"
 	reasonNoPackets = "no-packets"
 	reasonUnseen    = "not-seen"
-)
-
-// Codes of package datapath that this package tells apart.
-const (
-	codeState      = "conntrack-state"
-	codeTCPState   = "tcp-state"
-	codeNoReply    = "no-reply"
-	codeNotAdded   = "not-added"
-	codeUntracked  = "untracked"
-	codeNotLiberal = "not-liberal"
-	codeOneWay     = "one-way"
-	codeMinPackets = "min-packets"
-	codeNotReady   = "not-ready"
-	codeAltered    = "altered"
-	codeExpired    = "lease-expired"
 )

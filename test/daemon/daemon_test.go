@@ -21,6 +21,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/conntrack"
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 	"github.com/nft-offload/nft-offload/internal/testkit/daemon"
 )
@@ -313,18 +314,18 @@ func TestDaemonWithoutItsPinsSaysSoAndEnds(t *testing.T) {
 func TestForeignObjectsOnADeviceAreNamedAndNeverReplaced(t *testing.T) {
 	for name, c := range map[string]struct {
 		setup, check []string
-		code         engine.Code
+		code         reason.Reason
 		text         string
 	}{
 		"tc filter": {
 			[]string{"tc qdisc add dev r0 clsact", "tc filter add dev r0 ingress pref 7 protocol ip u32 match u32 0 0 classid 1:1"},
 			[]string{"tc", "filter", "show", "dev", "r0", "ingress"},
-			engine.ForeignFilter, "pref 7 handle 800::800 u32",
+			reason.OffForeignFilter, "pref 7 handle 800::800 u32",
 		},
 		"netdev chain": {
 			[]string{"nft add table netdev guard", "nft add chain netdev guard in { type filter hook ingress device r0 priority 0 ; }", "nft add rule netdev guard in tcp dport 23 drop"},
 			[]string{"nft", "list", "chain", "netdev", "guard", "in"},
-			engine.DeviceChain, "netdev guard in",
+			reason.OffDeviceChain, "netdev guard in",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 	"github.com/nft-offload/nft-offload/internal/testkit/daemon"
 )
@@ -38,7 +39,7 @@ func bridged(t *testing.T) (*testkit.Router, *daemon.Daemon) {
 }
 
 // whereIs waits for what status says about a device.
-func whereIs(t *testing.T, d *daemon.Daemon, device, where string, code engine.Code) {
+func whereIs(t *testing.T, d *daemon.Daemon, device, where string, code reason.Reason) {
 	t.Helper()
 	testkit.MustAwait(t, 5*time.Second, func() error {
 		for _, dev := range d.Status().Devices {
@@ -52,22 +53,22 @@ func whereIs(t *testing.T, d *daemon.Daemon, device, where string, code engine.C
 
 func TestBridgeIsTakenUpWithItsPorts(t *testing.T) {
 	r, d := bridged(t)
-	whereIs(t, d, "br0", "off", engine.NoPort)
+	whereIs(t, d, "br0", "off", reason.OffNoPort)
 	r.Router.Run("ip", "link", "set", "r0", "master", "br0")
-	whereIs(t, d, "br0", "tc on r0", engine.TCByDefault)
+	whereIs(t, d, "br0", "tc on r0", reason.TCByDefault)
 	forwarded(t, r, d)
 
 	r.Router.Script(`
 		ip link add v0 type veth peer name v1
 		ip link set v0 master br0
 		ip link set v0 up`)
-	whereIs(t, d, "br0", "tc on r0, v0", "")
+	whereIs(t, d, "br0", "tc on r0, v0", reason.None)
 	r.Router.Script(`
 		ip link set v0 down
 		ip link set v0 name port7`)
-	whereIs(t, d, "br0", "tc on r0, port7", "")
+	whereIs(t, d, "br0", "tc on r0, port7", reason.None)
 	r.Router.Run("ip", "link", "del", "port7")
-	whereIs(t, d, "br0", "tc on r0", engine.TCByDefault)
+	whereIs(t, d, "br0", "tc on r0", reason.TCByDefault)
 	if s := d.Status(); len(s.Problems) > 0 {
 		t.Errorf("problems: %+v", s.Problems)
 	}
@@ -76,14 +77,14 @@ func TestBridgeIsTakenUpWithItsPorts(t *testing.T) {
 func TestRedirectToAnIFBKeepsABridgeSlowAndIsNamed(t *testing.T) {
 	r, d := bridged(t)
 	r.Router.Run("ip", "link", "set", "r0", "master", "br0")
-	whereIs(t, d, "br0", "tc on r0", engine.TCByDefault)
+	whereIs(t, d, "br0", "tc on r0", reason.TCByDefault)
 	udp := forwarded(t, r, d)
 	r.Router.Script(`
 		ip link add ifb0 type ifb
 		ip link set ifb0 up
 		tc qdisc add dev r0 handle ffff: ingress
 		tc filter add dev r0 parent ffff: pref 3 protocol all u32 match u32 0 0 action mirred egress redirect dev ifb0`)
-	whereIs(t, d, "br0", "off on r0", engine.ForeignFilter)
+	whereIs(t, d, "br0", "off on r0", reason.OffForeignFilter)
 	// What was fast before ends within 100 ms.
 	if err := udp.Exchange(200, 1000, time.Second).Whole(); err != nil {
 		t.Error(err)
@@ -106,7 +107,7 @@ func TestRedirectToAnIFBKeepsABridgeSlowAndIsNamed(t *testing.T) {
 		})
 	}
 	r.Router.Run("tc", "qdisc", "del", "dev", "r0", "ingress")
-	whereIs(t, d, "br0", "tc on r0", engine.TCByDefault)
+	whereIs(t, d, "br0", "tc on r0", reason.TCByDefault)
 	if err := udp.Exchange(2000, 1000, time.Second).Whole(); err != nil {
 		t.Error(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 	"github.com/nft-offload/nft-offload/internal/testkit/daemon"
 )
@@ -426,7 +427,7 @@ func TestRefusedFlowsAreListedWithWhatIsInTheWay(t *testing.T) {
 	})
 	for _, f := range refused {
 		if f.Code != "device-refused" || !strings.Contains(f.Text, "netdev guard in on r1") || f.Advice == "" || f.Samples == 0 ||
-			len(f.Causes) != 1 || f.Causes[0].Device != "r1" || f.Causes[0].Reason.Code != engine.DeviceChain {
+			len(f.Causes) != 1 || f.Causes[0].Device != "r1" || f.Causes[0].Reason.Code != reason.OffDeviceChain {
 			t.Errorf("refused: %+v", f)
 		}
 		if f.In == f.Out || f.In != "r0" && f.In != "r1" || f.Out != "r0" && f.Out != "r1" {

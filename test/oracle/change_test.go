@@ -7,6 +7,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
@@ -166,9 +167,9 @@ func TestHeartbeatLengthensLeasesAndItsEndShortensThem(t *testing.T) {
 			if err := b.d.Heartbeat(many, time.Hour); err != nil {
 				t.Fatal(err)
 			}
-			renewals := b.count(datapath.Renewal)
+			renewals := b.count(reason.EntryRenewal)
 			b.pause("several short leases", 3*hard)
-			if n := b.count(datapath.Renewal) - renewals; n > 1 {
+			if n := b.count(reason.EntryRenewal) - renewals; n > 1 {
 				t.Errorf("%d renewals in spite of a long lease", n)
 			}
 			done := b.own()

@@ -17,6 +17,7 @@ import (
 	"github.com/nft-offload/nft-offload/internal/conntrack"
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
@@ -54,8 +55,8 @@ func TestConnectionWithAdjustedSequenceNumbersStaysSlow(t *testing.T) {
 					return
 				}
 				// Each packet, and behind it the sentinel, whose flow stays new.
-				if got := b.count(datapath.CTState); got != 2*2*rounds {
-					t.Errorf("%d packets counted as %s instead of %d: %s", got, datapath.CTState, 2*2*rounds, b.reasons())
+				if got := b.count(reason.SeenCTState); got != 2*2*rounds {
+					t.Errorf("%d packets counted as %s instead of %d: %s", got, reason.SeenCTState, 2*2*rounds, b.reasons())
 				}
 				b.knowsNothing()
 			})
@@ -160,7 +161,7 @@ func TestLoserOfANATClashTeachesNothing(t *testing.T) {
 		t.Run(hook.String(), func(t *testing.T) {
 			b := newBoxWith(t, hook, twoServers(), datapath.Config{MaxFlows: 256})
 			loser := b.clash()
-			before := b.count(datapath.CTState)
+			before := b.count(reason.SeenCTState)
 			const n = 3
 			for i := range n {
 				s := packet.New(loser, []byte(fmt.Sprintf("answer %d", i)))
@@ -176,8 +177,8 @@ func TestLoserOfANATClashTeachesNothing(t *testing.T) {
 			if e, err := b.ct.Get(loser); err != nil || !e.Status.Has(conntrack.NATClash|conntrack.Confirmed|conntrack.SeenReply) {
 				t.Errorf("the loser is in another state after its answers: %+v, %v", e, err)
 			}
-			if got := b.count(datapath.CTState) - before; got != n {
-				t.Errorf("%d of %d answers counted as %s: %s", got, n, datapath.CTState, b.reasons())
+			if got := b.count(reason.SeenCTState) - before; got != n {
+				t.Errorf("%d of %d answers counted as %s: %s", got, n, reason.SeenCTState, b.reasons())
 			}
 			b.knowsNothing()
 		})

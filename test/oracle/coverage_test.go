@@ -10,29 +10,30 @@ import (
 	"testing"
 
 	"github.com/nft-offload/nft-offload/internal/datapath"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // elsewhere names the test that provokes a reason for which one box with one flow is not enough. Some only run in guests.
-func elsewhere() map[datapath.Reason]string {
-	return map[datapath.Reason]string{
-		datapath.Fast:            "TestSameBytesAsKernel",
-		datapath.Padding:         "TestPaddedSuperPacketGoesSlow",
-		datapath.OtherHook:       "TestFlowOfAnotherHookIsCarriedThere",
-		datapath.NoteOld:         "TestPacketsHeldInAQueueTeachNothing",
-		datapath.Copied:          "TestPacketSeenTwiceEndsItsFlow",
-		datapath.Redirected:      "TestRedirectedPacketTeachesNothing",
-		datapath.IPsec:           "TestFlowOutOfIPsecStaysSlow",
-		datapath.EgressEncap:     "TestFlowWithThreeTagsStaysSlow",
-		datapath.NoReply:         "TestUnansweredFlowOfTheFlowtableStaysTheKernels",
-		datapath.AdjacenciesFull: "TestMoreNeighborsThanAdjacencies",
+func elsewhere() map[reason.Reason]string {
+	return map[reason.Reason]string{
+		reason.Fast:                "TestSameBytesAsKernel",
+		reason.SlowPadding:         "TestPaddedSuperPacketGoesSlow",
+		reason.EntryOtherHook:      "TestFlowOfAnotherHookIsCarriedThere",
+		reason.SeenNoteOld:         "TestPacketsHeldInAQueueTeachNothing",
+		reason.SeenCopied:          "TestPacketSeenTwiceEndsItsFlow",
+		reason.SeenRedirected:      "TestRedirectedPacketTeachesNothing",
+		reason.SeenIPsec:           "TestFlowOutOfIPsecStaysSlow",
+		reason.SeenEgressEncap:     "TestFlowWithThreeTagsStaysSlow",
+		reason.SeenNoReply:         "TestUnansweredFlowOfTheFlowtableStaysTheKernels",
+		reason.SeenAdjacenciesFull: "TestMoreNeighborsThanAdjacencies",
 	}
 }
 
 // unprovoked says why no test provokes a reason.
-func unprovoked() map[datapath.Reason]string {
-	return map[datapath.Reason]string{
-		datapath.NoNote:   "the programs do not count it any more; its number is kept, because numbers are pinned state",
-		datapath.NoMemory: "only an allocation of the kernel that fails gets there, and these kernels have no fault injection",
+func unprovoked() map[reason.Reason]string {
+	return map[reason.Reason]string{
+		reason.SeenNoNote:   "the programs do not count it any more; its number is kept, because numbers are pinned state",
+		reason.SlowNoMemory: "only an allocation of the kernel that fails gets there, and these kernels have no fault injection",
 	}
 }
 
@@ -50,15 +51,15 @@ func TestEveryReasonHasATestOrAnExcuse(t *testing.T) {
 			switch file := tests[name]; {
 			case file == nil:
 				t.Errorf("%s: there is no test %s", r, name)
-			case r != datapath.Fast && !mentions(file, names[i]):
-				t.Errorf("%s: the file of %s does not name datapath.%s", r, name, names[i])
+			case r != reason.Fast && !mentions(file, names[i]):
+				t.Errorf("%s: the file of %s does not name reason.%s", r, name, names[i])
 			}
 		}
 		if excuses[r] != "" {
 			proofs++
 		}
 		if proofs != 1 {
-			t.Errorf("%s (datapath.%s) has %d of: a case in refusals, a test in elsewhere, an excuse in unprovoked", r, names[i], proofs)
+			t.Errorf("%s (reason.%s) has %d of: a case in refusals, a test in elsewhere, an excuse in unprovoked", r, names[i], proofs)
 		}
 	}
 }
@@ -71,16 +72,17 @@ func identifiers(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	var names []string
-	for _, d := range f.Decls {
-		g, ok := d.(*ast.GenDecl)
-		if !ok || g.Tok != token.CONST || len(names) > 0 { // the first block
-			continue
+	ast.Inspect(f, func(n ast.Node) bool {
+		list, ok := n.(*ast.CompositeLit)
+		if !ok {
+			return true
 		}
-		for _, s := range g.Specs {
-			names = append(names, s.(*ast.ValueSpec).Names[0].Name)
+		for _, e := range list.Elts {
+			names = append(names, e.(*ast.SelectorExpr).Sel.Name)
 		}
-	}
-	if want := len(datapath.Reasons()) + 1; len(names) != want { // and their number
+		return false
+	})
+	if want := len(datapath.Reasons()); len(names) != want {
 		t.Fatalf("%d names instead of %d: %v", len(names), want, names)
 	}
 	return names
@@ -108,12 +110,12 @@ func testsByName(t *testing.T) map[string]*ast.File {
 	return tests
 }
 
-// mentions says whether the file names datapath.NAME.
+// mentions says whether the file names reason.NAME.
 func mentions(f *ast.File, name string) bool {
 	found := false
 	ast.Inspect(f, func(n ast.Node) bool {
 		if sel, ok := n.(*ast.SelectorExpr); ok && sel.Sel.Name == name {
-			if x, ok := sel.X.(*ast.Ident); ok && x.Name == "datapath" {
+			if x, ok := sel.X.(*ast.Ident); ok && x.Name == "reason" {
 				found = true
 			}
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
@@ -48,8 +49,8 @@ func TestUnansweredFlowOfTheFlowtableStaysTheKernels(t *testing.T) {
 				b.one(client, packet.New(tup, []byte(fmt.Sprintf("datagram %d", i))))
 			}
 			// The first is new, the second adds the flow; the flowtable forwards the others.
-			if got := b.count(datapath.NoReply); got != n-2 {
-				t.Errorf("%d of %d packets counted as %s: %s", got, n-2, datapath.NoReply, b.reasons())
+			if got := b.count(reason.SeenNoReply); got != n-2 {
+				t.Errorf("%d of %d packets counted as %s: %s", got, n-2, reason.SeenNoReply, b.reasons())
 			}
 			b.knowsNothing()
 		})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/datapath"
+	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
@@ -27,7 +28,7 @@ ip xfrm state add src 10.0.1.1 dst 10.0.1.2 proto esp spi 0x101 ` + key + `
 	if err := udp.Exchange(50, 100, 3*time.Second).Whole(); err != nil {
 		t.Fatal(err)
 	}
-	b.expect(datapath.IPsec, 0)
+	b.expect(reason.SeenIPsec, 0)
 	if b.fast() != 0 {
 		t.Errorf("%d packets were fast: %s", b.fast(), b.reasons())
 	}

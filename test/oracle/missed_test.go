@@ -7,20 +7,21 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // TestEntryRemembersItsLastSlowPacket: why, how many, and how long ago; what is fast changes none of it.
 func TestEntryRemembersItsLastSlowPacket(t *testing.T) {
 	for _, hook := range []datapath.Hook{datapath.HookTC, datapath.HookXDP} {
 		for _, x := range []struct {
-			reason datapath.Reason
+			reason reason.Reason
 			change func(*packet.Spec)
 		}{
-			{datapath.MAC, func(s *packet.Spec) { s.Src = packet.MAC{2, 0, 0, 0, 1, 9} }},
-			{datapath.DSCP, func(s *packet.Spec) { s.TOS = 0xb8 }},
-			{datapath.TooLong, func(s *packet.Spec) { s.Payload = make([]byte, 1300) }},
-			{datapath.TTL, func(s *packet.Spec) { s.TTL = 1 }},
-			{datapath.IPChecksum, func(s *packet.Spec) { s.Wrong = packet.WrongIPChecksum }},
+			{reason.EntryMAC, func(s *packet.Spec) { s.Src = packet.MAC{2, 0, 0, 0, 1, 9} }},
+			{reason.EntryDSCP, func(s *packet.Spec) { s.TOS = 0xb8 }},
+			{reason.EntryTooLong, func(s *packet.Spec) { s.Payload = make([]byte, 1300) }},
+			{reason.SlowTTL, func(s *packet.Spec) { s.TTL = 1 }},
+			{reason.SlowIPChecksum, func(s *packet.Spec) { s.Wrong = packet.WrongIPChecksum }},
 		} {
 			t.Run(fmt.Sprintf("%s/%s", hook, x.reason), func(t *testing.T) {
 				t.Parallel()
@@ -66,18 +67,18 @@ func (b *box) entry(tup packet.Tuple) datapath.Flow {
 func TestPacketsThatPassByLeaveSamples(t *testing.T) {
 	raw := "table inet m {\n chain p {\n type filter hook prerouting priority -300; policy accept\n %s\n }\n}\n"
 	for _, x := range []struct {
-		reason datapath.Reason
+		reason reason.Reason
 		six    bool
 		rules  string
 		do     func(*box, [2]packet.Tuple)
 		ports  bool
 	}{
-		{datapath.Fragment, false, "", odd(func(s *packet.Spec) { s.MF = true }), false},
-		{datapath.IPOptions, false, "", odd(func(s *packet.Spec) { s.Options = []byte{1, 1, 1, 0} }), false},
-		{datapath.ExtHeader, true, "", odd(func(s *packet.Spec) {
+		{reason.SlowFragment, false, "", odd(func(s *packet.Spec) { s.MF = true }), false},
+		{reason.SlowIPOptions, false, "", odd(func(s *packet.Spec) { s.Options = []byte{1, 1, 1, 0} }), false},
+		{reason.SlowExtHeader, true, "", odd(func(s *packet.Spec) {
 			s.Extensions = []packet.Extension{{Proto: 60, Body: []byte{1, 4, 0, 0, 0, 0}}}
 		}), false},
-		{datapath.Untracked, false, fmt.Sprintf(raw, "udp dport 2001 notrack\nudp sport 2001 notrack"), plain, true},
+		{reason.SeenUntracked, false, fmt.Sprintf(raw, "udp dport 2001 notrack\nudp sport 2001 notrack"), plain, true},
 	} {
 		t.Run(x.reason.String(), func(t *testing.T) {
 			t.Parallel()

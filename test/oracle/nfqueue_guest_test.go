@@ -13,6 +13,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
@@ -149,7 +150,7 @@ func TestPacketsHeldInAQueueTeachNothing(t *testing.T) {
 			if b.fast() != 0 {
 				t.Errorf("%d packets were fast: %s", b.fast(), b.reasons())
 			}
-			b.expect(datapath.NoteOld, 0)
+			b.expect(reason.SeenNoteOld, 0)
 		})
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 const (
@@ -102,7 +103,7 @@ func (b *box) race(all [2][]transit) {
 		b.t.Fatal(err)
 	}
 	b.t.Logf("%d and %d frames checked; %s", seen[0], seen[1], b.reasons())
-	if st.Fast[b.hook].Packets < 1000 || st.Reasons[datapath.Learned].Packets < 200 || st.Reasons[datapath.TableFull].Packets == 0 {
+	if st.Fast[b.hook].Packets < 1000 || st.Reasons[reason.SeenLearned].Packets < 200 || st.Reasons[reason.SeenTableFull].Packets == 0 {
 		b.t.Errorf("there was no race: %s", b.reasons())
 	}
 }

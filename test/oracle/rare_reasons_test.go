@@ -11,11 +11,12 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
 // expect fails unless the reason was counted since before.
-func (b *box) expect(r datapath.Reason, before uint64) {
+func (b *box) expect(r reason.Reason, before uint64) {
 	b.t.Helper()
 	if b.count(r) == before {
 		b.t.Errorf("%s was not counted: %s", r, b.reasons())
@@ -36,12 +37,12 @@ func TestPaddedSuperPacketGoesSlow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := b.count(datapath.Padding)
+	before := b.count(reason.SlowPadding)
 	port := testkit.OpenPort(t, b.r.C0, testkit.PortOptions{VNet: true})
 	if err := port.SendVNet(testkit.TCPVNet(h, 20), frame); err != nil {
 		t.Fatal(err)
 	}
-	b.await("the super-packet", func() bool { return b.count(datapath.Padding) > before })
+	b.await("the super-packet", func() bool { return b.count(reason.SlowPadding) > before })
 }
 
 // A device with XDP whose flows leave by one that XDP cannot send to: XDP leaves them to tc, which carries them.
@@ -57,7 +58,7 @@ func TestFlowOfAnotherHookIsCarriedThere(t *testing.T) {
 	tuples := b.connect(b.tuple(nats()[0], packet.UDP, false, 1))
 	plain(b, tuples)
 	plain(b, tuples)
-	b.expect(datapath.OtherHook, 0)
+	b.expect(reason.EntryOtherHook, 0)
 	st, err := b.d.Stats()
 	if err != nil {
 		t.Fatal(err)
@@ -101,14 +102,14 @@ func hijacked(t *testing.T, observed bool) (*box, [2]packet.Tuple) {
 
 func TestRedirectedPacketTeachesNothing(t *testing.T) {
 	b, tuples := hijacked(t, false)
-	b.expect(datapath.Redirected, 0)
+	b.expect(reason.SeenRedirected, 0)
 	b.onlyKnows(tuples[server])
 }
 
 // The same packet passes two observed devices: what one entry can do is not what the kernel did.
 func TestPacketSeenTwiceEndsItsFlow(t *testing.T) {
 	b, tuples := hijacked(t, true)
-	b.expect(datapath.Copied, 0)
+	b.expect(reason.SeenCopied, 0)
 	b.onlyKnows(tuples[server])
 }
 
@@ -147,7 +148,7 @@ func TestMoreNeighborsThanAdjacencies(t *testing.T) {
 			}
 		}
 	}
-	b.expect(datapath.AdjacenciesFull, 0)
+	b.expect(reason.SeenAdjacenciesFull, 0)
 	for _, port := range b.ports {
 		if _, err := port.Drain(); err != nil {
 			t.Fatal(err)

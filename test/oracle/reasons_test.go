@@ -10,12 +10,13 @@ import (
 	"github.com/nft-offload/nft-offload/internal/conntrack"
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
 // refusal produces one reason and nothing fast by it.
 type refusal struct {
-	reason datapath.Reason
+	reason reason.Reason
 	rules  string // beside the hand-over
 	cfg    datapath.Config
 	proto  uint8
@@ -55,63 +56,63 @@ func plain(b *box, tuples [2]packet.Tuple) {
 
 func packetRefusals() []refusal {
 	return []refusal{
-		{reason: datapath.NotIP, do: odd(func(s *packet.Spec) { s.EtherType = packet.EtherTypeARP })},
-		{reason: datapath.Encap, do: odd(func(s *packet.Spec) {
+		{reason: reason.SlowNotIP, do: odd(func(s *packet.Spec) { s.EtherType = packet.EtherTypeARP })},
+		{reason: reason.SlowEncap, do: odd(func(s *packet.Spec) {
 			s.Tags = []packet.Tag{{TPID: packet.EtherTypeQinQ, TCI: 9}, {TPID: packet.EtherTypeVLAN, TCI: 10}, {TPID: packet.EtherTypeVLAN, TCI: 11}}
 		})},
-		{reason: datapath.NotTCPUDP, do: odd(func(s *packet.Spec) { s.Tuple.Proto = 1 })},
-		{reason: datapath.Malformed, do: odd(func(s *packet.Spec) { s.LenDelta = 100 })},
-		{reason: datapath.IPOptions, do: odd(func(s *packet.Spec) { s.Options = []byte{1, 1, 1, 0} })},
-		{reason: datapath.ExtHeader, six: true, do: odd(func(s *packet.Spec) {
+		{reason: reason.SlowNotTCPUDP, do: odd(func(s *packet.Spec) { s.Tuple.Proto = 1 })},
+		{reason: reason.SlowMalformed, do: odd(func(s *packet.Spec) { s.LenDelta = 100 })},
+		{reason: reason.SlowIPOptions, do: odd(func(s *packet.Spec) { s.Options = []byte{1, 1, 1, 0} })},
+		{reason: reason.SlowExtHeader, six: true, do: odd(func(s *packet.Spec) {
 			s.Extensions = []packet.Extension{{Proto: 60, Body: []byte{1, 4, 0, 0, 0, 0}}}
 		})},
-		{reason: datapath.Fragment, do: odd(func(s *packet.Spec) { s.MF = true })},
-		{reason: datapath.TTL, do: odd(func(s *packet.Spec) { s.TTL = 1 })},
-		{reason: datapath.IPChecksum, do: odd(func(s *packet.Spec) { s.Wrong = packet.WrongIPChecksum })},
-		{reason: datapath.TCPFlags, proto: packet.TCP, do: odd(func(s *packet.Spec) { s.Flags = packet.FIN | packet.ACK })},
-		{reason: datapath.UDPNoChecksum, six: true, do: odd(func(s *packet.Spec) { s.Wrong = packet.NoChecksum })},
-		{reason: datapath.PartialChecksum, only: datapath.HookXDP, do: odd(func(s *packet.Spec) { s.Wrong = packet.PartialChecksum })},
-		{reason: datapath.MAC, do: odd(func(s *packet.Spec) { s.Src = packet.MAC{2, 0, 0, 0, 1, 9} })},
-		{reason: datapath.DSCP, do: odd(func(s *packet.Spec) { s.TOS = 0xb8 })},
-		{reason: datapath.TooLong, do: odd(func(s *packet.Spec) { s.Payload = make([]byte, 1300) })},
+		{reason: reason.SlowFragment, do: odd(func(s *packet.Spec) { s.MF = true })},
+		{reason: reason.SlowTTL, do: odd(func(s *packet.Spec) { s.TTL = 1 })},
+		{reason: reason.SlowIPChecksum, do: odd(func(s *packet.Spec) { s.Wrong = packet.WrongIPChecksum })},
+		{reason: reason.SlowTCPFlags, proto: packet.TCP, do: odd(func(s *packet.Spec) { s.Flags = packet.FIN | packet.ACK })},
+		{reason: reason.SlowUDPNoChecksum, six: true, do: odd(func(s *packet.Spec) { s.Wrong = packet.NoChecksum })},
+		{reason: reason.SlowPartialChecksum, only: datapath.HookXDP, do: odd(func(s *packet.Spec) { s.Wrong = packet.PartialChecksum })},
+		{reason: reason.EntryMAC, do: odd(func(s *packet.Spec) { s.Src = packet.MAC{2, 0, 0, 0, 1, 9} })},
+		{reason: reason.EntryDSCP, do: odd(func(s *packet.Spec) { s.TOS = 0xb8 })},
+		{reason: reason.EntryTooLong, do: odd(func(s *packet.Spec) { s.Payload = make([]byte, 1300) })},
 	}
 }
 
 func tableRefusals() []refusal {
 	short := datapath.Config{Due: 20 * time.Millisecond, Hard: 40 * time.Millisecond}
 	return []refusal{
-		{reason: datapath.Miss, fresh: true, carries: true, do: plain},
-		{reason: datapath.NotReady, fresh: true, proto: packet.TCP, do: func(b *box, tuples [2]packet.Tuple) {
+		{reason: reason.EntryMiss, fresh: true, carries: true, do: plain},
+		{reason: reason.EntryNotReady, fresh: true, proto: packet.TCP, do: func(b *box, tuples [2]packet.Tuple) {
 			b.illiberal(tuples[client])
 			plain(b, tuples)
 		}},
-		{reason: datapath.Renewal, cfg: datapath.Config{Due: time.Nanosecond, Hard: time.Hour}, do: func(b *box, tuples [2]packet.Tuple) {
+		{reason: reason.EntryRenewal, cfg: datapath.Config{Due: time.Nanosecond, Hard: time.Hour}, do: func(b *box, tuples [2]packet.Tuple) {
 			b.pause("a gap between packets", 20*time.Millisecond)
 			plain(b, tuples)
 		}},
-		{reason: datapath.Expired, cfg: short, do: func(b *box, tuples [2]packet.Tuple) {
+		{reason: reason.EntryExpired, cfg: short, do: func(b *box, tuples [2]packet.Tuple) {
 			b.await("an expired lease", func() bool { return b.lease() < -clockTick })
 			plain(b, tuples)
 		}},
-		{reason: datapath.Generation, do: func(b *box, tuples [2]packet.Tuple) {
+		{reason: reason.EntryGeneration, do: func(b *box, tuples [2]packet.Tuple) {
 			if err := b.d.Bump(); err != nil {
 				b.t.Fatal(err)
 			}
 			b.pause("the end of the soft limit", 120*time.Millisecond)
 			plain(b, tuples)
 		}},
-		{reason: datapath.CTGone, do: func(b *box, tuples [2]packet.Tuple) {
+		{reason: reason.EntryCTGone, do: func(b *box, tuples [2]packet.Tuple) {
 			if err := b.ct.Delete(tuples[client]); err != nil {
 				b.t.Fatal(err)
 			}
 			b.pause("the next look at conntrack", 120*time.Millisecond)
 			plain(b, tuples)
 		}},
-		{reason: datapath.Dead, proto: packet.TCP, do: func(b *box, tuples [2]packet.Tuple) {
+		{reason: reason.EntryDead, proto: packet.TCP, do: func(b *box, tuples [2]packet.Tuple) {
 			odd(func(s *packet.Spec) { s.Flags = packet.FIN | packet.ACK })(b, tuples)
 			plain(b, tuples)
 		}},
-		{reason: datapath.Recycled, do: func(b *box, tuples [2]packet.Tuple) {
+		{reason: reason.EntryRecycled, do: func(b *box, tuples [2]packet.Tuple) {
 			b.recycleAdjacencies()
 			before := b.fast()
 			plain(b, tuples)
@@ -119,7 +120,7 @@ func tableRefusals() []refusal {
 				b.t.Errorf("a packet took an adjacency that is not its flow's any more: %s", b.reasons())
 			}
 		}},
-		{reason: datapath.TableFull, cfg: datapath.Config{MaxFlows: 1}, fresh: true, do: plain},
+		{reason: reason.SeenTableFull, cfg: datapath.Config{MaxFlows: 1}, fresh: true, do: plain},
 	}
 }
 
@@ -127,38 +128,38 @@ func observerRefusals() []refusal {
 	mangle := "table inet m {\n chain p {\n type filter hook forward priority 10; policy accept\n %s\n }\n}\n"
 	raw := "table inet m {\n chain p {\n type filter hook prerouting priority -300; policy accept\n %s\n }\n}\n"
 	return []refusal{
-		{reason: datapath.Altered, fresh: true, rules: fmt.Sprintf(mangle, "ip dscp set cs1"), do: plain},
-		{reason: datapath.Altered, fresh: true, rules: fmt.Sprintf(mangle, "ip ttl set 20"), do: plain},
-		{reason: datapath.Untracked, fresh: true, rules: fmt.Sprintf(raw, "udp dport 2001 notrack\nudp sport 2001 notrack"), do: plain},
-		{reason: datapath.Zone, fresh: true, rules: fmt.Sprintf(raw, "ct zone set 5"), do: plain},
+		{reason: reason.SeenAltered, fresh: true, rules: fmt.Sprintf(mangle, "ip dscp set cs1"), do: plain},
+		{reason: reason.SeenAltered, fresh: true, rules: fmt.Sprintf(mangle, "ip ttl set 20"), do: plain},
+		{reason: reason.SeenUntracked, fresh: true, rules: fmt.Sprintf(raw, "udp dport 2001 notrack\nudp sport 2001 notrack"), do: plain},
+		{reason: reason.SeenZone, fresh: true, rules: fmt.Sprintf(raw, "ct zone set 5"), do: plain},
 		{
-			reason: datapath.Helper, fresh: true, proto: packet.TCP, do: plain,
+			reason: reason.SeenHelper, fresh: true, proto: packet.TCP, do: plain,
 			rules: "table inet h {\n ct helper ftp {\n type \"ftp\" protocol tcp\n }\n chain p {\n type filter hook prerouting priority 0; policy accept\n ct helper set \"ftp\"\n }\n}\n",
 		},
-		{reason: datapath.NotAdded, fresh: true, rules: "flush chain inet handover forward\nadd rule inet handover forward ct state established accept\n", do: plain},
-		{reason: datapath.CTState, fresh: true, carries: true, rules: fmt.Sprintf(mangle, "ct label set 127"), do: func(b *box, tuples [2]packet.Tuple) {
+		{reason: reason.SeenNotAdded, fresh: true, rules: "flush chain inet handover forward\nadd rule inet handover forward ct state established accept\n", do: plain},
+		{reason: reason.SeenCTState, fresh: true, carries: true, rules: fmt.Sprintf(mangle, "ct label set 127"), do: func(b *box, tuples [2]packet.Tuple) {
 			// A flow that nobody answers stays new.
 			odd(func(s *packet.Spec) { s.Tuple.Src = netip.AddrPortFrom(s.Tuple.Src.Addr(), 7777) })(b, tuples)
 		}},
-		{reason: datapath.TCPState, fresh: true, proto: packet.TCP, do: func(b *box, tuples [2]packet.Tuple) {
+		{reason: reason.SeenTCPState, fresh: true, proto: packet.TCP, do: func(b *box, tuples [2]packet.Tuple) {
 			odd(func(s *packet.Spec) { s.Flags = packet.FIN | packet.ACK })(b, tuples)
 			plain(b, tuples)
 		}},
-		{reason: datapath.NotLiberal, fresh: true, proto: packet.TCP, do: func(b *box, tuples [2]packet.Tuple) {
+		{reason: reason.SeenNotLiberal, fresh: true, proto: packet.TCP, do: func(b *box, tuples [2]packet.Tuple) {
 			b.illiberal(tuples[client])
 			plain(b, tuples)
 		}},
 		// The server's first packet is learned while the client's side is not.
-		{reason: datapath.OneWay, fresh: true, do: func(*box, [2]packet.Tuple) {}},
-		{reason: datapath.MinPackets, cfg: datapath.Config{MinPackets: 200}, fresh: true, do: plain},
-		{reason: datapath.Learned, fresh: true, carries: true, do: plain},
-		{reason: datapath.Renewed, cfg: datapath.Config{Due: time.Nanosecond, Hard: time.Hour}, do: func(b *box, tuples [2]packet.Tuple) {
+		{reason: reason.SeenOneWay, fresh: true, do: func(*box, [2]packet.Tuple) {}},
+		{reason: reason.SeenMinPackets, cfg: datapath.Config{MinPackets: 200}, fresh: true, do: plain},
+		{reason: reason.SeenLearned, fresh: true, carries: true, do: plain},
+		{reason: reason.SeenRenewed, cfg: datapath.Config{Due: time.Nanosecond, Hard: time.Hour}, do: func(b *box, tuples [2]packet.Tuple) {
 			b.pause("a gap between packets", 20*time.Millisecond)
 			plain(b, tuples)
 		}},
 		// What the client sends is another flow to conntrack than on the wire.
-		{reason: datapath.TupleMismatch, fresh: true, rules: fmt.Sprintf(raw, "udp sport 10001 udp sport set 10900"), do: plain},
-		{reason: datapath.Contradiction, do: func(b *box, tuples [2]packet.Tuple) {
+		{reason: reason.SeenTupleMismatch, fresh: true, rules: fmt.Sprintf(raw, "udp sport 10001 udp sport set 10900"), do: plain},
+		{reason: reason.SeenContradiction, do: func(b *box, tuples [2]packet.Tuple) {
 			b.r.Router.Run("ip", "neigh", "replace", "198.51.100.2", "lladdr", "02:00:00:00:02:77", "dev", "r1", "nud", "permanent")
 			if err := b.d.Bump(); err != nil {
 				b.t.Fatal(err)
@@ -166,11 +167,11 @@ func observerRefusals() []refusal {
 			plain(b, tuples)
 		}},
 		// A device goes while packets are between the two hooks: its record is the first thing to go.
-		{reason: datapath.UnknownDevice, fresh: true, do: func(b *box, tuples [2]packet.Tuple) {
+		{reason: reason.SeenUnknownDevice, fresh: true, do: func(b *box, tuples [2]packet.Tuple) {
 			b.forget(b.r.R1)
 			plain(b, tuples)
 		}},
-		{reason: datapath.DeviceRefused, fresh: true, do: func(b *box, tuples [2]packet.Tuple) {
+		{reason: reason.SeenDeviceRefused, fresh: true, do: func(b *box, tuples [2]packet.Tuple) {
 			devices := b.devices()
 			devices[1].Refused = true
 			if err := b.r.Router.Do(func() error { return b.d.Apply(devices) }); err != nil {
@@ -178,7 +179,7 @@ func observerRefusals() []refusal {
 			}
 			plain(b, tuples)
 		}},
-		{reason: datapath.Held, fresh: true, do: func(b *box, tuples [2]packet.Tuple) {
+		{reason: reason.SeenHeld, fresh: true, do: func(b *box, tuples [2]packet.Tuple) {
 			if err := b.d.Hold(datapath.Hold{Port: tuples[client].Src.Port(), Proto: packet.UDP, Left: time.Minute}); err != nil {
 				b.t.Fatal(err)
 			}
@@ -246,7 +247,7 @@ func (b *box) illiberal(orig packet.Tuple) {
 	}
 }
 
-func (b *box) count(r datapath.Reason) uint64 {
+func (b *box) count(r reason.Reason) uint64 {
 	b.t.Helper()
 	st, err := b.d.Stats()
 	if err != nil {

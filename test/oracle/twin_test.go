@@ -13,6 +13,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
@@ -60,7 +61,7 @@ func droppedTwin(t *testing.T, indexed bool) {
 			b.notTwin(tuples)
 		}
 	}
-	b.expect(datapath.Learned, 0)
+	b.expect(reason.SeenLearned, 0)
 }
 
 // index gives what a station sends on a device a tc_index, which veth leaves there.
@@ -118,7 +119,7 @@ func TestLikeDatagramsStayFast(t *testing.T) {
 	b := makeBox(t, setup{hook: datapath.HookTC, cfg: cfg, prepare: (*box).batches})
 	tuples := b.connect(b.tuple(nats()[0], packet.UDP, true, 1))
 	plain(b, tuples)
-	before, fast := b.count(datapath.Renewed), b.fast()
+	before, fast := b.count(reason.SeenRenewed), b.fast()
 	s, _ := twins(b, tuples[client])
 	frame := s.Build()
 	for end := time.Now().Add(leases * cfg.Hard); time.Now().Before(end); {
@@ -126,10 +127,10 @@ func TestLikeDatagramsStayFast(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := b.count(datapath.Copied); n > 0 {
+	if n := b.count(reason.SeenCopied); n > 0 {
 		t.Errorf("%d datagrams were taken for copies", n)
 	}
-	if b.count(datapath.Renewed)-before < leases || b.fast() == fast {
+	if b.count(reason.SeenRenewed)-before < leases || b.fast() == fast {
 		t.Errorf("the flow did not stay fast: %s", b.reasons())
 	}
 }

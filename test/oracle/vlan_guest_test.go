@@ -7,6 +7,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
@@ -40,7 +41,7 @@ ip route replace 198.51.100.2/32 via 192.0.2.2 dev r1.3
 			t.Fatalf("the answer did not come through: %v", err)
 		}
 	}
-	if b.count(datapath.EgressEncap) == 0 || b.count(datapath.Encap) == 0 {
+	if b.count(reason.SeenEgressEncap) == 0 || b.count(reason.SlowEncap) == 0 {
 		t.Errorf("egress-encapsulated and encapsulated were not both counted: %s", b.reasons())
 	}
 	b.knowsNothing()

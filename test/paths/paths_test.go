@@ -180,7 +180,7 @@ func (w *world) reasons(before engine.Status, ends ...*host) []string {
 		}
 		for _, e := range ends {
 			if d.Name == e.site.top || slices.Contains(e.site.listed, d.Name) {
-				codes = append(codes, string(d.Reason.Code))
+				codes = append(codes, d.Reason.Code.Code())
 			}
 		}
 	}

@@ -201,18 +201,20 @@ func selectors(path string, said map[string]bool) error {
 func constants(t *testing.T) []string {
 	t.Helper()
 	var names []string
-	for _, file := range []string{"rule", "chain", "flowtable", "flow", "packet", "device", "machine", "lint"} {
+	for _, file := range []string{"rule", "chain", "flowtable", "flow", "packet", "device", "machine", "lint", "use", "xdp", "fastpath", "seen"} {
 		f, err := parser.ParseFile(token.NewFileSet(), "../../internal/reason/"+file+".go", nil, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, d := range f.Decls {
 			g, ok := d.(*ast.GenDecl)
-			if !ok || g.Tok != token.CONST || !g.Lparen.IsValid() {
+			if !ok || g.Tok != token.CONST {
 				continue
 			}
 			for _, s := range g.Specs {
-				names = append(names, s.(*ast.ValueSpec).Names[0].Name)
+				if name := s.(*ast.ValueSpec).Names[0].Name; ast.IsExported(name) {
+					names = append(names, name)
+				}
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 	"github.com/nft-offload/nft-offload/internal/testkit/daemon"
 )
@@ -116,7 +117,7 @@ func TestQueuesWithoutALimitOnAStockKernel(t *testing.T) {
 			r := shaped(t, options{tc: "qdisc add dev r1 root handle 1: " + kind})
 			d := start(t, r, engine.TC)
 			for _, dev := range d.Status().Devices {
-				if dev.Target.Code == "xdp-qdisc-shapes" {
+				if dev.Target.Code == reason.XDPQdiscShapes {
 					t.Errorf("%s: %+v", dev.Name, dev)
 				}
 			}

@@ -82,7 +82,7 @@ func flowsRefused(t *testing.T, r *testkit.Router, udp *testkit.UDPFlow) {
 // refused returns nil when the device is kept off the fast path, and the reason names what stands there.
 func refused(d *daemon.Daemon, device, code, object string) error {
 	for _, dev := range d.Status().Devices {
-		if dev.Name == device && dev.Hook == engine.Off && string(dev.Reason.Code) == code && strings.Contains(dev.Reason.Text, object) {
+		if dev.Name == device && dev.Hook == engine.Off && dev.Reason.Code.Code() == code && strings.Contains(dev.Reason.Text, object) {
 			return nil
 		}
 	}

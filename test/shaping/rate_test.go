@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 	"github.com/nft-offload/nft-offload/internal/testkit/daemon"
 )
@@ -65,7 +66,7 @@ func compareRates(t *testing.T, s shaper, hook engine.Hook) {
 func compareFloods(t *testing.T, r *testkit.Router, d *daemon.Daemon, slow float64) {
 	t.Helper()
 	for _, dev := range d.Status().Devices {
-		if dev.Name == r.R1.Name && (dev.XDPTarget || dev.Target.Code != "xdp-qdisc-shapes") {
+		if dev.Name == r.R1.Name && (dev.XDPTarget || dev.Target.Code != reason.XDPQdiscShapes) {
 			t.Errorf("XDP may leave by the shaped device: %+v", dev)
 		}
 	}

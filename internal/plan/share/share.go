@@ -96,11 +96,15 @@ type Cond struct {
 // Key is one interval for each field of a condition, both ends included.
 type Key []space.Interval
 
-// Field is bits of the packet, as a number in the order in which they are on the wire; or what the kernel knows of it.
+// Field is bits of the packet, as a number in the order in which they are on the wire; or what the kernel knows of it:
+// of the fields Beyond a share has space.L3Proto, space.L4Proto, space.Length and space.PacketType, the last two at tc only.
 type Field struct {
 	At space.Field
 	// Mask is the bits that are compared, of At.Len bits. The others count as zero, in Keys as well.
 	Mask space.Value
+	// Short is how many bits of At the kernel reads at least, from the first; 0: all. Of a packet that ends behind these
+	// and before the end of At, nothing can be told.
+	Short int
 }
 
 // Set is a named set or map of the ruleset.

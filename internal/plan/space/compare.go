@@ -19,7 +19,7 @@ func (s Scan) compare(o operand, op string, right ruleset.Expr) Space {
 	}
 	if !ok {
 		// The field has to be there all the same.
-		space = Where(o.field, full(o.field.Len)).Loose()
+		space = Where(o.field, Full(o.field.Len)).Loose()
 	}
 	return space.Meet(o.deps)
 }
@@ -57,14 +57,14 @@ func (s Scan) compareValue(o operand, op string, right ruleset.Expr) (Space, boo
 
 // ordered is the values of a width that are below or above another.
 func ordered(op string, v Value, width int) (Set, bool) {
-	all := full(width)
+	all := Full(width)
 	switch op {
 	case "<=":
 		return all.Meet(Span(Value{}, v)), true
 	case ">=":
-		return all.Meet(Span(v, highest(width))), true
+		return all.Meet(Span(v, Highest(width))), true
 	case "<":
-		return all.Meet(Span(v, highest(width)).Not(width)), true
+		return all.Meet(Span(v, Highest(width)).Not(width)), true
 	case ">":
 		return all.Meet(Span(Value{}, v).Not(width)), true
 	}
@@ -109,7 +109,7 @@ func oneOf(bits Value, not bool) Set {
 	var out []Interval
 	for i := range 32 {
 		if bits.bit(i) != not {
-			v := Number(1).shiftLeft(i)
+			v := Number(1).ShiftLeft(i)
 			out = append(out, Interval{v, v})
 		}
 	}

@@ -2,13 +2,13 @@ package space
 
 import "github.com/nft-offload/nft-offload/internal/ruleset"
 
-// valuesOf is what a constant, a prefix or a range stands for.
-func valuesOf(t ruleset.Type, width int, e ruleset.Expr) (Set, bool) {
+// ValuesOf is what a constant, a prefix or a range stands for.
+func ValuesOf(t ruleset.Type, width int, e ruleset.Expr) (Set, bool) {
 	if t.Name == "iface_index" {
 		return device(e)
 	}
 	if e == ruleset.Str("*") {
-		return full(width), true
+		return Full(width), true
 	}
 	c, ok := ruleset.Constant(e, t)
 	if !ok || len(c.Value) > valueBits/8 {
@@ -16,13 +16,13 @@ func valuesOf(t ruleset.Type, width int, e ruleset.Expr) (Set, bool) {
 	}
 	first := Bytes(c.Value)
 	switch {
-	case first.Compare(highest(width)) > 0:
+	case first.Compare(Highest(width)) > 0:
 		return nil, false
 	case c.Last != nil:
 		last := Bytes(c.Last)
-		return Span(first, last), last.Compare(highest(width)) <= 0
+		return Span(first, last), last.Compare(Highest(width)) <= 0
 	case c.Mask != nil:
-		in, ok := Mask{Bytes(c.Mask), first.and(Bytes(c.Mask))}.intervals(width)
+		in, ok := Mask{Bytes(c.Mask), first.And(Bytes(c.Mask))}.intervals(width)
 		return in, ok
 	}
 	return One(first), true
@@ -48,12 +48,12 @@ func flags(o operand, e ruleset.Expr) (Value, bool) {
 	}
 	var all Value
 	for _, one := range list {
-		in, ok := valuesOf(o.typ, o.field.Len, one)
+		in, ok := ValuesOf(o.typ, o.field.Len, one)
 		v, single := in.Single()
 		if !ok || !single {
 			return Value{}, false
 		}
-		all = all.or(v)
+		all = all.Or(v)
 	}
 	return all, len(list) > 0
 }

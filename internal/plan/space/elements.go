@@ -15,6 +15,8 @@ type Reader struct {
 type knownSet struct {
 	// volatile: rules change it while packets pass, or nothing is known of its elements.
 	volatile bool
+	// changes: somebody else may change it.
+	changes bool
 	// shrinks: elements time out. What is not in the set now is not known.
 	shrinks bool
 	parts   map[part]values
@@ -32,13 +34,15 @@ type values struct {
 	exact, ok bool
 }
 
-// NewReader reads a ruleset. The ruleset must not change while the reader is in use.
-func NewReader(rs *ruleset.Ruleset) *Reader {
+// NewReader reads a ruleset. The ruleset must not change while the reader is in use; with changing, the elements of named
+// sets may all the same, but for those of constant sets: a lookup in one says nothing then of the values of a field.
+func NewReader(rs *ruleset.Ruleset, changing bool) *Reader {
 	r := &Reader{sets: map[*ruleset.Set]*knownSet{}}
 	for _, t := range rs.Tables {
 		for _, s := range t.Sets {
 			r.sets[s] = &knownSet{
 				volatile: slices.Contains(s.Flags, "dynamic"),
+				changes:  changing && !slices.Contains(s.Flags, "constant"),
 				shrinks:  s.Timeout > 0 || slices.Contains(s.Flags, "timeout"),
 				parts:    map[part]values{},
 			}
@@ -64,6 +68,12 @@ func (r *Reader) updated(t *ruleset.Table, c *ruleset.Chain) {
 		}
 	}
 }
+
+// unknown reports whether nothing can be said of the elements.
+func (s *knownSet) unknown() bool { return s.volatile || s.changes }
+
+// Changes reports whether the elements of a set may become others.
+func (r *Reader) Changes(s *ruleset.Set) bool { return r.sets[s] == nil || r.sets[s].unknown() }
 
 // Volatile reports whether rules change a set while packets pass.
 func (r *Reader) Volatile(s *ruleset.Set) bool { return r.sets[s] == nil || r.sets[s].volatile }
@@ -94,14 +104,14 @@ func (s Scan) values(o operand, e ruleset.Expr) (in Set, exact, ok bool) {
 		v := union(-1, o, lit)
 		return v.in, v.exact, v.ok
 	}
-	in, ok = valuesOf(o.typ, o.field.Len, e)
+	in, ok = ValuesOf(o.typ, o.field.Len, e)
 	return in, true, ok
 }
 
 // component is the values of one component in the elements of a set.
 func (s Scan) component(index int, o operand, e ruleset.Expr) values {
 	elems, set, ok := s.elements(e)
-	if !ok || set != nil && (set.volatile || len(elems) == 0) {
+	if !ok || set != nil && (set.unknown() || len(elems) == 0) {
 		return values{} // a named set that is empty waits for its elements
 	}
 	if set == nil {
@@ -129,7 +139,7 @@ func union(index int, o operand, elems []ruleset.Expr) values {
 			}
 			key = c[index]
 		}
-		in, ok := valuesOf(o.typ, o.field.Len, key)
+		in, ok := ValuesOf(o.typ, o.field.Len, key)
 		if !ok {
 			return values{}
 		}
@@ -146,7 +156,7 @@ func (s Scan) lookup(keys ruleset.Concat, m ruleset.Match) Scan {
 		elems, known = []ruleset.Expr{c}, true
 		m.Right = ruleset.SetLit(elems)
 	}
-	exact := known && m.Op == "==" && len(elems) == 1 && (set == nil || !set.shrinks)
+	exact := known && m.Op == "==" && len(elems) == 1 && (set == nil || !set.shrinks && !set.unknown())
 	for i, key := range keys {
 		next, o, ok := s.operand(key)
 		s = next
@@ -160,7 +170,7 @@ func (s Scan) lookup(keys ruleset.Concat, m ruleset.Match) Scan {
 		}
 		if !v.ok {
 			exact = false
-			v.in = full(o.field.Len)
+			v.in = Full(o.field.Len)
 		}
 		s = s.With(o.where(v.in).Meet(o.deps))
 	}

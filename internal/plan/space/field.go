@@ -55,6 +55,12 @@ func InName() Field { return Field{Base: Beyond, Len: valueBits, Name: "meta iif
 // InType is meta iiftype.
 func InType() Field { return Field{Base: Beyond, Len: 16, Name: "meta iiftype"} }
 
+// Length is meta length: the bytes behind the link header and the outer tag.
+func Length() Field { return Field{Base: Beyond, Len: 32, Name: "meta length"} }
+
+// PacketType is meta pkttype.
+func PacketType() Field { return Field{Base: Beyond, Len: 8, Name: "meta pkttype"} }
+
 func nfproto() Field { return Field{Base: Beyond, Len: 8, Name: "meta nfproto"} }
 
 // EtherTypes (include/uapi/linux/if_ether.h).
@@ -70,8 +76,8 @@ const (
 	nfIPv6 = 10
 )
 
-// payload is the place of a header's field, and its type.
-func payload(e ruleset.Payload) (Field, ruleset.Type, bool) {
+// Payload is the place of a header's field, and its type.
+func Payload(e ruleset.Payload) (Field, ruleset.Type, bool) {
 	at, ok := ruleset.PayloadField(e.Proto, e.Field)
 	if !ok || at.Bits < 1 || at.Bits > valueBits || len(e.Extra) > 0 {
 		return Field{}, ruleset.Type{}, false
@@ -82,6 +88,16 @@ func payload(e ruleset.Payload) (Field, ruleset.Type, bool) {
 	}
 	t, ok := ruleset.TypeOf(e, nil)
 	return Field{Base: base, Off: at.Offset, Len: at.Bits}, t, ok
+}
+
+// RawPayload is the place of bits that have no name.
+func RawPayload(e ruleset.RawPayload) (Field, ruleset.Type, bool) {
+	if e.Len < 1 || e.Len > valueBits || e.Offset < 0 || len(e.Extra) > 0 {
+		return Field{}, ruleset.Type{}, false
+	}
+	base, ok := baseOf(e.Base)
+	t, _ := ruleset.TypeOf(e, nil)
+	return Field{Base: base, Off: e.Offset, Len: e.Len}, t, ok
 }
 
 func baseOf(name string) (Base, bool) {
@@ -96,8 +112,8 @@ func baseOf(name string) (Base, bool) {
 	return 0, false
 }
 
-// transportNumber is the IP protocol of a transport header; false for "th", which stands for any.
-func transportNumber(proto string) (uint64, bool) {
+// TransportNumber is the IP protocol of a transport header; false for "th", which stands for any.
+func TransportNumber(proto string) (uint64, bool) {
 	switch proto {
 	case "icmp":
 		return 1, true

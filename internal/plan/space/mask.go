@@ -8,8 +8,8 @@ const maskIntervals = 1 << 10
 
 // intervals writes the mask as a set of values of a width, where that is short.
 func (m Mask) intervals(width int) (Set, bool) {
-	top := highest(width)
-	if !m.Want.andNot(m.Bits.and(top)).isZero() {
+	top := Highest(width)
+	if !m.Want.AndNot(m.Bits.And(top)).IsZero() {
 		return nil, true // no value has a bit that was masked away
 	}
 	low := 0 // bits below the mask: an interval
@@ -30,29 +30,29 @@ func (m Mask) intervals(width int) (Set, bool) {
 		v := m.Want
 		for i, b := range free {
 			if n>>i&1 == 1 {
-				v = v.or(Number(1).shiftLeft(b))
+				v = v.Or(Number(1).ShiftLeft(b))
 			}
 		}
-		out = append(out, Interval{v, v.or(highest(low))})
+		out = append(out, Interval{v, v.Or(Highest(low))})
 	}
 	return SetOf(out), true
 }
 
 // atLeast is the smallest value of the mask that is not below v.
 func (m Mask) atLeast(v Value, width int) (Value, bool) {
-	c := m.Want.or(v.andNot(m.Bits))
-	diff := c.xor(v)
-	if diff.isZero() {
+	c := m.Want.Or(v.AndNot(m.Bits))
+	diff := c.Xor(v)
+	if diff.IsZero() {
 		return v, true
 	}
 	p := diff.length() - 1
 	if c.bit(p) {
 		// Larger already at bit p: free bits below it may be 0.
-		return v.shiftRight(p).shiftLeft(p).or(Number(1).shiftLeft(p)).or(m.Want.and(highest(p))), true
+		return v.ShiftRight(p).ShiftLeft(p).Or(Number(1).ShiftLeft(p)).Or(m.Want.And(Highest(p))), true
 	}
 	for q := p + 1; q < width; q++ {
 		if !m.Bits.bit(q) && !v.bit(q) {
-			return v.shiftRight(q).shiftLeft(q).or(Number(1).shiftLeft(q)).or(m.Want.and(highest(q))), true
+			return v.ShiftRight(q).ShiftLeft(q).Or(Number(1).ShiftLeft(q)).Or(m.Want.And(Highest(q))), true
 		}
 	}
 	return Value{}, false
@@ -70,7 +70,7 @@ func (m Mask) meets(s Set, width int) bool {
 
 // disjoint reports whether no value has both masks.
 func (m Mask) disjoint(n Mask) bool {
-	return !m.Want.xor(n.Want).and(m.Bits).and(n.Bits).isZero()
+	return !m.Want.Xor(n.Want).And(m.Bits).And(n.Bits).IsZero()
 }
 
 // Masks writes a set of values of a width as masks that exclude each other: one where that is possible, else one for
@@ -90,12 +90,12 @@ func (s Set) Masks(width, most int, whole bool) ([]Mask, bool) {
 			if !whole {
 				n = block(first, iv.Last, width)
 			}
-			free := highest(n)
-			out = append(out, Mask{Bits: highest(width).andNot(free), Want: first})
+			free := Highest(n)
+			out = append(out, Mask{Bits: Highest(width).AndNot(free), Want: first})
 			if len(out) > most {
 				return nil, false
 			}
-			end := first.or(free)
+			end := first.Or(free)
 			if end.Compare(iv.Last) >= 0 {
 				break
 			}
@@ -108,7 +108,7 @@ func (s Set) Masks(width, most int, whole bool) ([]Mask, bool) {
 // block is the largest number of free low bits in a block that begins at first and does not reach beyond last.
 func block(first, last Value, width int) int {
 	n := 0
-	for n < width && first.and(highest(n+1)).isZero() && first.or(highest(n+1)).Compare(last) <= 0 {
+	for n < width && first.And(Highest(n+1)).IsZero() && first.Or(Highest(n+1)).Compare(last) <= 0 {
 		n++
 	}
 	return n
@@ -120,24 +120,24 @@ func (s Set) oneMask(width int) (Mask, bool) {
 	if width > mostBits || len(s) == 0 {
 		return Mask{}, false
 	}
-	same := highest(width)
+	same := Highest(width)
 	count := uint64(0)
 	want := s[0].First
 	for _, iv := range s {
-		same = same.andNot(iv.First.xor(want)).andNot(highest(iv.Open()))
+		same = same.AndNot(iv.First.Xor(want)).AndNot(Highest(iv.Open()))
 		count += iv.Last.Lo - iv.First.Lo + 1
 	}
 	if count != 1<<(width-same.ones()) {
 		return Mask{}, false
 	}
-	return Mask{same, want.and(same)}, true
+	return Mask{same, want.And(same)}, true
 }
 
 // Whole reports whether the mask is over all bits of a width: one value.
-func (m Mask) Whole(width int) bool { return m.Bits == highest(width) }
+func (m Mask) Whole(width int) bool { return m.Bits == Highest(width) }
 
 // Length is the length of the prefix that the mask is; false where it is none.
 func (m Mask) Length(width int) (int, bool) {
 	n := m.Bits.ones()
-	return n, m.Bits == highest(width).andNot(highest(width-n))
+	return n, m.Bits == Highest(width).AndNot(Highest(width-n))
 }

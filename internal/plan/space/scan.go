@@ -71,11 +71,26 @@ type Branch struct {
 	Keys    []ruleset.Expr
 }
 
+// Rest reports whether the branch is that of all keys which others do not have.
+func (b Branch) Rest() bool {
+	return slices.ContainsFunc(b.Keys, func(e ruleset.Expr) bool { return KeyOf(e) == ruleset.Str("*") })
+}
+
+// There is what has a field, whatever its value.
+func (s Scan) There(e ruleset.Expr) Scan {
+	s, o, ok := s.operand(e)
+	if ok {
+		s = s.With(Where(o.field, Full(o.field.Len)).Meet(o.deps))
+	}
+	s.Space = s.Space.Loose()
+	return s
+}
+
 // Branches are the verdicts of a verdict map, in the order in which they occur, each with the packets that get it.
 // It is false where the map is not known.
 func (s Scan) Branches(v ruleset.VMap) ([]Branch, bool) {
 	elems, set, ok := s.elements(v.Data)
-	if !ok || set != nil && set.volatile {
+	if !ok || set != nil && set.unknown() {
 		return nil, false
 	}
 	byVerdict := map[ruleset.Verdict][]ruleset.Expr{}
@@ -98,7 +113,7 @@ func (s Scan) Branches(v ruleset.VMap) ([]Branch, bool) {
 	for _, verdict := range order {
 		keys := byVerdict[verdict]
 		b := Branch{verdict, s.Lookup(v.Key, ruleset.SetLit(keys)), keys}
-		if slices.ContainsFunc(keys, func(e ruleset.Expr) bool { return KeyOf(e) == ruleset.Str("*") }) {
+		if b.Rest() {
 			b.Scan.Space = b.Scan.Space.Loose() // all keys but those of the others
 		}
 		out = append(out, b)
@@ -130,8 +145,8 @@ func (s Scan) operand(e ruleset.Expr) (Scan, operand, bool) {
 	case ruleset.Payload:
 		return s.payload(e)
 	case ruleset.RawPayload:
-		o, ok := rawPayload(e)
-		return s, o, ok
+		f, t, ok := RawPayload(e)
+		return s, operand{field: f, typ: t}, ok
 	case ruleset.Meta:
 		t, ok := ruleset.TypeOf(e, nil)
 		return s, operand{field: beyond("meta "+e.Key, t), typ: t}, ok && stable(e.Key) && len(e.Extra) == 0
@@ -145,7 +160,7 @@ func (s Scan) operand(e ruleset.Expr) (Scan, operand, bool) {
 }
 
 func (s Scan) payload(e ruleset.Payload) (Scan, operand, bool) {
-	f, t, ok := payload(e)
+	f, t, ok := Payload(e)
 	if !ok {
 		return s, operand{}, false
 	}
@@ -165,7 +180,7 @@ func (s Scan) payload(e ruleset.Payload) (Scan, operand, bool) {
 		s.Space.tags = s.Space.tags || s.link
 	}
 	s.link = s.link || f.Base == Link
-	if n, ok := transportNumber(e.Proto); ok {
+	if n, ok := TransportNumber(e.Proto); ok {
 		o.deps = Where(L4Proto(), One(Number(n)))
 	}
 	if !s.stacked {
@@ -192,15 +207,6 @@ func networkDeps(proto string) Space {
 		return Where(L3Proto(), One(Number(etherARP)))
 	}
 	return Everything()
-}
-
-func rawPayload(e ruleset.RawPayload) (operand, bool) {
-	if e.Len < 1 || e.Len > valueBits || e.Offset < 0 || len(e.Extra) > 0 {
-		return operand{}, false
-	}
-	base, ok := baseOf(e.Base)
-	t, _ := ruleset.TypeOf(e, nil)
-	return operand{field: Field{Base: base, Off: e.Offset, Len: e.Len}, typ: t}, ok
 }
 
 func conntrack(e ruleset.CT) (operand, bool) {
@@ -251,7 +257,7 @@ func (s Scan) Split(m ruleset.Match, most int) ([]Scan, bool) {
 	if !ok {
 		return []Scan{s.Match(m)}, true
 	}
-	if len(elems) > most || set != nil && set.volatile {
+	if len(elems) > most || set != nil && set.unknown() {
 		return nil, false
 	}
 	out := make([]Scan, 0, len(elems))

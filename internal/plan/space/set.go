@@ -19,8 +19,8 @@ func Span(first, last Value) Set {
 	return Set{{first, last}}
 }
 
-// full is the set of all values of a width.
-func full(width int) Set { return Set{{Value{}, highest(width)}} }
+// Full is the set of all values of a width.
+func Full(width int) Set { return Set{{Value{}, Highest(width)}} }
 
 // SetOf makes a set of intervals in any order, overlapping or not. It takes the slice over.
 func SetOf(ivs []Interval) Set {
@@ -75,7 +75,7 @@ func (s Set) from(v Value) int {
 // Not is all values of a width that are not in the set.
 func (s Set) Not(width int) Set {
 	var out Set
-	first, top := Value{}, highest(width)
+	first, top := Value{}, Highest(width)
 	for _, iv := range s {
 		if first.Compare(iv.First) < 0 {
 			out = append(out, Interval{first, iv.First.prev()})
@@ -144,4 +144,4 @@ func earlier(a, b Value) Value {
 }
 
 // Open is the number of low bits in which the ends of the interval differ: all its values agree above them.
-func (iv Interval) Open() int { return iv.First.xor(iv.Last).length() }
+func (iv Interval) Open() int { return iv.First.Xor(iv.Last).length() }

@@ -19,10 +19,10 @@ func randomSet(r *rand.Rand) Set {
 
 func randomMask(r *rand.Rand) Mask {
 	bits := Number(uint64(r.IntN(256)))
-	return Mask{bits, Number(uint64(r.IntN(256))).and(bits)}
+	return Mask{bits, Number(uint64(r.IntN(256))).And(bits)}
 }
 
-func has(m Mask, v uint64) bool { return Number(v).and(m.Bits) == m.Want }
+func has(m Mask, v uint64) bool { return Number(v).And(m.Bits) == m.Want }
 
 // TestSetsAgreeWithTheirValues compares each operation with what it does to each of the 256 values.
 func TestSetsAgreeWithTheirValues(t *testing.T) {
@@ -86,7 +86,7 @@ func TestMasksAgreeWithTheirValues(t *testing.T) {
 }
 
 func TestValuesOf128Bits(t *testing.T) {
-	top := highest(128)
+	top := Highest(128)
 	all := Set{{Value{}, top}}
 	if !all.Not(128).Empty() || len(Set(nil).Not(128)) != 1 {
 		t.Error("the complement of all values is not empty")

@@ -51,7 +51,7 @@ func whereMask(f Field, m Mask) Space {
 	if in, ok := m.intervals(f.Len); ok {
 		return Where(f, in)
 	}
-	return Space{fields: []constraint{{field: f, in: full(f.Len), masks: []Mask{m}}}}
+	return Space{fields: []constraint{{field: f, in: Full(f.Len), masks: []Mask{m}}}}
 }
 
 // implied is the packets that have one of the values in a field, or have no such field.

@@ -19,7 +19,7 @@ func Number(n uint64) Value { return Value{Lo: n} }
 func Bytes(b []byte) Value {
 	var v Value
 	for _, c := range b {
-		v = v.shiftLeft(8)
+		v = v.ShiftLeft(8)
 		v.Lo |= uint64(c)
 	}
 	return v
@@ -40,11 +40,14 @@ func (v Value) Compare(w Value) int {
 	return cmp.Compare(v.Lo, w.Lo)
 }
 
-func (v Value) and(w Value) Value    { return Value{v.Hi & w.Hi, v.Lo & w.Lo} }
-func (v Value) or(w Value) Value     { return Value{v.Hi | w.Hi, v.Lo | w.Lo} }
-func (v Value) xor(w Value) Value    { return Value{v.Hi ^ w.Hi, v.Lo ^ w.Lo} }
-func (v Value) andNot(w Value) Value { return Value{v.Hi &^ w.Hi, v.Lo &^ w.Lo} }
-func (v Value) isZero() bool         { return v == Value{} }
+// And, Or, Xor and AndNot combine the bits of two values.
+func (v Value) And(w Value) Value    { return Value{v.Hi & w.Hi, v.Lo & w.Lo} }
+func (v Value) Or(w Value) Value     { return Value{v.Hi | w.Hi, v.Lo | w.Lo} }
+func (v Value) Xor(w Value) Value    { return Value{v.Hi ^ w.Hi, v.Lo ^ w.Lo} }
+func (v Value) AndNot(w Value) Value { return Value{v.Hi &^ w.Hi, v.Lo &^ w.Lo} }
+
+// IsZero reports whether no bit is set.
+func (v Value) IsZero() bool { return v == Value{} }
 
 // next is the value above, which wraps around.
 func (v Value) next() Value {
@@ -60,14 +63,16 @@ func (v Value) prev() Value {
 	return Value{hi, lo}
 }
 
-func (v Value) shiftLeft(n int) Value {
+// ShiftLeft moves the bits up; what does not fit is lost.
+func (v Value) ShiftLeft(n int) Value {
 	if n >= 64 {
 		return Value{Hi: v.Lo << (n - 64)}
 	}
 	return Value{v.Hi<<n | v.Lo>>(64-n), v.Lo << n}
 }
 
-func (v Value) shiftRight(n int) Value {
+// ShiftRight moves the bits down.
+func (v Value) ShiftRight(n int) Value {
 	if n >= 64 {
 		return Value{Lo: v.Hi >> (n - 64)}
 	}
@@ -75,7 +80,7 @@ func (v Value) shiftRight(n int) Value {
 }
 
 // bit reports bit n, from the least significant.
-func (v Value) bit(n int) bool { return v.shiftRight(n).Lo&1 == 1 }
+func (v Value) bit(n int) bool { return v.ShiftRight(n).Lo&1 == 1 }
 
 // length is the number of bits up to the highest that is set.
 func (v Value) length() int {
@@ -88,22 +93,22 @@ func (v Value) length() int {
 // ones is the number of bits that are set.
 func (v Value) ones() int { return bits.OnesCount64(v.Hi) + bits.OnesCount64(v.Lo) }
 
-// highest is the largest value of so many bits.
-func highest(width int) Value {
+// Highest is the largest value of so many bits.
+func Highest(width int) Value {
 	if width >= valueBits {
 		return Value{^uint64(0), ^uint64(0)}
 	}
-	return Number(1).shiftLeft(width).prev()
+	return Number(1).ShiftLeft(width).prev()
 }
 
 // Floor clears low bits.
-func (v Value) Floor(bits int) Value { return v.andNot(highest(bits)) }
+func (v Value) Floor(bits int) Value { return v.AndNot(Highest(bits)) }
 
 // Bytes writes the value in so many bytes, in network order.
 func (v Value) Bytes(n int) []byte {
 	out := make([]byte, n)
 	for i := range n {
-		out[n-1-i] = byte(v.shiftRight(8 * i).Lo)
+		out[n-1-i] = byte(v.ShiftRight(8 * i).Lo)
 	}
 	return out
 }

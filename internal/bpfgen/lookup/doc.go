@@ -1,0 +1,8 @@
+// Package lookup writes the instructions that look a key up in a map: a hash, a tree (package tree) or a tuple space
+// (package tuple). It makes no maps: the instructions refer to them by name.
+//
+// A search of a tree goes from page to page, each an element of an array map, whose lookup the kernel makes instructions
+// of. In a page it halves the records without a jump, so that neither the processor guesses wrong nor the verifier has
+// more than one way to follow; from page to page it is a loop that the verifier goes round once for each possible
+// height. Nothing in it needs a kernel newer than 6.1.
+package lookup

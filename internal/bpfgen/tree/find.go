@@ -1,0 +1,18 @@
+package tree
+
+// Find is the element that has a key.
+func (t *Tree) Find(key []uint64) (Element, bool) {
+	r := t.root()
+	if r.page == 0 || len(key) != t.layout.words {
+		return Element{}, false
+	}
+	page := r.page
+	for range r.height {
+		page = t.child(page, max(0, t.search(page, &t.inner, key)))
+	}
+	rec := t.record(page, &t.leaf, t.search(page, &t.leaf, key))
+	if t.compare(rec, key) > 0 || t.compare(t.last(rec), key) < 0 {
+		return Element{}, false
+	}
+	return t.found(rec), true
+}
