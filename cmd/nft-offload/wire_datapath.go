@@ -35,14 +35,14 @@ type fastPath struct {
 // again.
 const candidateRoom = 1024
 
-// openFastPath opens the datapath, and what executes rules where that is asked for.
-func openFastPath(cfg datapath.Config, withRules bool, log *slog.Logger) (*fastPath, error) {
+// openFastPath opens the datapath, and what executes rules unless these are not watched.
+func openFastPath(cfg datapath.Config, watched *watchedRules, log *slog.Logger) (*fastPath, error) {
 	f := &fastPath{cfg: cfg, log: log, candidates: make(chan packet.Tuple, candidateRoom), done: make(chan struct{})}
-	if err := f.open(); err != nil || !withRules {
+	if err := f.open(); err != nil || watched == nil {
 		return f, err
 	}
 	var err error
-	if f.early, err = openEarly(filepath.Join(cfg.Dir, "rules"), log); err != nil {
+	if f.early, err = openEarly(filepath.Join(cfg.Dir, "rules"), watched.report); err != nil {
 		return f, errors.Join(err, f.close())
 	}
 	return f, nil

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -37,8 +36,8 @@ type early struct {
 	loaded   map[string]*rules.Loaded // by engine.Device.Early
 }
 
-func openEarly(dir string, log *slog.Logger) (*early, error) {
-	p, err := rules.Open(dir, func(err error) { log.Error("rules", "error", err) })
+func openEarly(dir string, report func(error)) (*early, error) {
+	p, err := rules.Open(dir, report)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +67,7 @@ func (e *early) load(want engine.Desired) []engine.Refusal {
 
 // one compiles and loads the program of a device.
 func (e *early) one(device string, want *engine.Early) (*rules.Loaded, error) {
-	made, err := bpfgen.Compile(want.Share, bpfgen.Options{Ifindex: want.Ifindex, Next: true, Bare: want.Bare})
+	made, err := bpfgen.Compile(*want.Share, bpfgen.Options{Ifindex: want.Ifindex, Next: true, Bare: want.Bare})
 	if err != nil {
 		return nil, err
 	}
@@ -141,8 +140,15 @@ func (s sets) List(ctx context.Context, set element.SetID) (*element.List, error
 func (s sets) Replace(set element.SetID, list *element.List) error {
 	return s.programs.Replace(set, list)
 }
-func (s sets) Apply(c element.Change) error { return s.programs.Apply(c) }
 func (s sets) Atomic(c element.Change) bool { return s.programs.Atomic(c) }
+
+func (s sets) Apply(c element.Change) error {
+	err := s.programs.Apply(c)
+	if errors.Is(err, rules.ErrReread) {
+		return engine.ErrReread
+	}
+	return err
+}
 
 // watchedRules is the live ruleset, of which changes of elements are told apart from those of rules.
 type watchedRules struct {
@@ -151,6 +157,18 @@ type watchedRules struct {
 	mu    sync.Mutex
 	watch *nft.SetWatch
 	want  map[element.SetID]bool
+	// wrong has what is said of elements that expired and are there still: the programs must not go on with them.
+	wrong chan error
+}
+
+func newWatchedRules() *watchedRules { return &watchedRules{wrong: make(chan error, 1)} }
+
+// report never waits: one error is as good as many.
+func (w *watchedRules) report(err error) {
+	select {
+	case w.wrong <- err:
+	default:
+	}
 }
 
 func (w *watchedRules) subscribe(ids []element.SetID) {
@@ -176,7 +194,33 @@ func (w *watchedRules) Watch(ctx context.Context) (<-chan engine.Change, error) 
 	want := w.want
 	w.mu.Unlock()
 	watch.Subscribe(func(id element.SetID) bool { return want[id] })
-	return translate(ctx, watch.Commits(), commitChange), nil
+	return w.join(ctx, translate(ctx, watch.Commits(), commitChange)), nil
+}
+
+// join puts what went wrong between the changes.
+func (w *watchedRules) join(ctx context.Context, changes <-chan engine.Change) <-chan engine.Change {
+	out := make(chan engine.Change)
+	go func() {
+		defer close(out)
+		for {
+			var c engine.Change
+			select {
+			case err := <-w.wrong:
+				c = engine.Change{What: err.Error(), Reread: true, Rules: true, Lost: true}
+			case next, ok := <-changes:
+				if !ok {
+					return
+				}
+				c = next
+			}
+			select {
+			case out <- c:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
 }
 
 // commitChange is a transaction as the engine wants it.
@@ -189,7 +233,7 @@ func commitChange(c nft.Commit) (engine.Change, bool) {
 	}
 	return engine.Change{
 		What: generationText(c.Generation, c.Process), Elements: c.Changes, Generation: c.Generation,
-		// Nothing but elements of sets that programs look into has changed, or else anything may have.
+		// Either nothing but elements of sets that programs look into has changed, or anything may have.
 		Reread: len(c.Tables) > 0 || len(c.Changes) == 0,
 		Rules:  slices.ContainsFunc(c.Tables, func(t nft.TableID) bool { return t.Family == ruleset.Netdev || t.Family == ruleset.Inet }),
 	}, true

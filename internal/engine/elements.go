@@ -67,6 +67,9 @@ func (k *keeper) follow(ctx context.Context, want map[element.SetID]string) erro
 	return errors.Join(errs...)
 }
 
+// ErrReread is what Sets.Apply returns for a change that does not tell enough: the set has to be read again.
+var ErrReread = errors.New("the set has to be read again")
+
 // ElementsError is a set whose elements the programs cannot have.
 type ElementsError struct {
 	Set element.SetID
@@ -102,17 +105,25 @@ func (k *keeper) apply(ctx context.Context, generation uint32, changes []element
 	var errs []error
 	for _, c := range changes {
 		s, ok := k.have[c.Set]
-		if !ok || !c.Reread && !s.generation.Before(generation) {
+		if !ok || !s.generation.Before(generation) {
 			continue
 		}
-		var err error
-		switch {
-		case c.Reread:
-			err = pause(func() error { return k.reread(ctx, c.Set, s.shape) })
-		case k.sets.Atomic(c):
-			err = k.sets.Apply(c)
-		default:
-			err = pause(func() error { return k.sets.Apply(c) })
+		if c.Gone {
+			delete(k.have, c.Set)
+			continue
+		}
+		change := func() error {
+			err := k.sets.Apply(c)
+			if errors.Is(err, ErrReread) {
+				err = k.reread(ctx, c.Set, s.shape)
+			}
+			return err
+		}
+		err := error(nil)
+		if k.sets.Atomic(c) {
+			err = change()
+		} else {
+			err = pause(change)
 		}
 		if err != nil {
 			delete(k.have, c.Set)

@@ -87,7 +87,7 @@ type Sets interface {
 	List(ctx context.Context, set element.SetID) (*element.List, error)
 	// Replace makes the elements of the programs those of a list.
 	Replace(set element.SetID, list *element.List) error
-	// Apply makes a change of a set for the programs. After an error they have part of it.
+	// Apply makes a change of a set for the programs; ErrReread: it cannot. After an error they have part of it.
 	Apply(c element.Change) error
 	// Atomic reports whether every packet sees a change that Apply makes whole or not at all.
 	Atomic(c element.Change) bool
