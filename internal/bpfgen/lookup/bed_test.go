@@ -110,6 +110,12 @@ func load(t testing.TB, insns asm.Instructions, words int, m *ebpf.Map, search e
 	}
 	insns = append(insns, found...)
 	insns = append(insns, asm.Return(), asm.LoadImm(asm.R0, none, asm.DWord).WithSymbol("miss"), asm.Return())
+	return finish(t, insns, m)
+}
+
+// finish loads a program that looks into a map.
+func finish(t testing.TB, insns asm.Instructions, m *ebpf.Map) *ebpf.Program {
+	t.Helper()
 	if m != nil {
 		for i := range insns {
 			if insns[i].Reference() == "arena" {

@@ -29,6 +29,7 @@ type Tree struct {
 	free  []uint32
 	limbo []uint32 // replaced, perhaps still read; the oldest first
 	total uint64   // pages that ever came into limbo
+	first uint32   // the tree's first page
 	next  uint32   // pages from here on were never used
 	now   uint32   // the change that is under way
 	len   int
@@ -51,7 +52,7 @@ func New(arena []uint32, l Layout, o Options) (*Tree, error) {
 	t := &Tree{
 		arena: arena[:pages*cells], layout: l, leaf: l.Leaf().shape(), inner: l.Inner().shape(),
 		cells: cells, keyCells: l.words * l.WordBytes() / cell, wide: l.WordBytes() == 2*cell,
-		used: make([]uint16, pages), born: make([]uint32, pages), next: uint32(1 + o.Reserved), grace: o.Grace,
+		used: make([]uint16, pages), born: make([]uint32, pages), first: uint32(1 + o.Reserved), next: uint32(1 + o.Reserved), grace: o.Grace,
 	}
 	t.publish(root{})
 	return t, nil
@@ -65,7 +66,7 @@ func (t *Tree) Len() int { return t.len }
 
 // Bytes is the size of the pages that hold elements.
 func (t *Tree) Bytes() int {
-	return (int(t.next) - len(t.free) - len(t.limbo)) * t.layout.PageBytes()
+	return (int(t.next-t.first) - len(t.free) - len(t.limbo)) * t.layout.PageBytes()
 }
 
 // Reserved is the cells of a page of the caller's, from 0.
@@ -118,7 +119,10 @@ func (t *Tree) publish(r root) {
 
 // Lookup is the data of the element that has the key. It searches as the generated instructions do.
 func (t *Tree) Lookup(key []uint64) (data uint32, ok bool) {
-	r := t.root()
+	return t.lookup(t.root(), key)
+}
+
+func (t *Tree) lookup(r root, key []uint64) (data uint32, ok bool) {
 	if r.page == 0 || len(key) != t.layout.words {
 		return 0, false
 	}
