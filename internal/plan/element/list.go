@@ -2,7 +2,6 @@ package element
 
 import (
 	"iter"
-	"slices"
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/ruleset"
@@ -68,7 +67,7 @@ func (l *List) Add(e Element) bool {
 		return false
 	}
 	if e.Last != nil && l.lasts == nil {
-		l.lasts = slices.Clone(l.firsts)
+		l.lasts = append([]byte{}, l.firsts...) // not nil, if there are none
 	}
 	if e.End && l.ends == nil {
 		l.ends = make([]bool, n)
