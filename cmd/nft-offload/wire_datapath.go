@@ -42,7 +42,7 @@ func openFastPath(cfg datapath.Config, watched *watchedRules, log *slog.Logger) 
 		return f, err
 	}
 	var err error
-	if f.early, err = openEarly(filepath.Join(cfg.Dir, "rules"), watched.report); err != nil {
+	if f.early, err = openEarly(filepath.Join(cfg.Dir, rulesDir), watched.report); err != nil {
 		return f, errors.Join(err, f.close())
 	}
 	return f, nil

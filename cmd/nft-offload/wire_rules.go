@@ -30,6 +30,9 @@ func (c chains) Read(ctx context.Context) (*ruleset.Ruleset, caps.Machine, error
 	return rs, m, err
 }
 
+// rulesDir is where the pins of generated programs are, below those of the datapath.
+const rulesDir = "rules"
+
 // early is the programs of rules as the engine wants them.
 type early struct {
 	programs *rules.Programs

@@ -31,6 +31,7 @@ type Rule struct {
 // them, are put in place in one step before its pins go.
 type ledger struct {
 	dir  string
+	look bool // nothing is written
 	book book
 	gens map[int]*generation
 	keep func(Rule) bool // which rules still exist; nil: all
@@ -86,8 +87,8 @@ func (l *ledger) pin(kind string, id int) string {
 }
 
 // openLedger reads what an earlier daemon has left. Its generations count until Ended says otherwise.
-func openLedger(dir string) (*ledger, error) {
-	l := &ledger{dir: dir, gens: map[int]*generation{}}
+func openLedger(dir string, look bool) (*ledger, error) {
+	l := &ledger{dir: dir, look: look, gens: map[int]*generation{}}
 	text, err := readNote(filepath.Join(dir, totalsPin))
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -120,6 +121,9 @@ func openLedger(dir string) (*ledger, error) {
 func (l *ledger) adopt(id int) error {
 	text, err := readNote(l.pin(legendPin, id))
 	if slices.Contains(l.book.Folded, id) || errors.Is(err, os.ErrNotExist) {
+		if l.look {
+			return nil
+		}
 		return l.unpin(id)
 	}
 	if err != nil {

@@ -32,7 +32,7 @@ func Open(dir string, report func(error)) (*Programs, error) {
 	if err != nil {
 		return nil, err
 	}
-	led, err := openLedger(dir)
+	led, err := openLedger(dir, false)
 	if err != nil {
 		return nil, errors.Join(err, l.close())
 	}
@@ -84,6 +84,17 @@ func (p *Programs) Totals() (map[string]Totals, error) {
 	defer p.mu.Unlock()
 	s, err := p.ledger.read()
 	return s.devices, err
+}
+
+// Look reads what rules have counted from the pins of a daemon that runs, or has run. The error is os.ErrNotExist where
+// none did.
+func Look(dir string) (map[Rule]Counter, error) {
+	l, err := openLedger(dir, true)
+	if err != nil {
+		return nil, err
+	}
+	s, err := l.read()
+	return s.rules, errors.Join(err, l.close())
 }
 
 // Close gives up the descriptors; what is attached stays attached. It is suspended: nobody would suspend it when rules
