@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
@@ -15,6 +16,10 @@ func Rules(ctx context.Context, o RulesOptions) (report RulesReport, err error) 
 	o = o.withDefaults()
 	err = onOwnThread(func() (err error) {
 		r := rulesRunner{RulesOptions: o}
+		if r.pins, err = newPins(); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, r.pins.remove()) }()
 		if r.core, err = pin(); err != nil {
 			return err
 		}
@@ -39,6 +44,7 @@ func Rules(ctx context.Context, o RulesOptions) (report RulesReport, err error) 
 
 type rulesRunner struct {
 	RulesOptions
+	pins pins
 	core core
 	done float64
 }
@@ -74,7 +80,7 @@ func (r *rulesRunner) group(ctx context.Context, k chainKind, share float64, rep
 	if err != nil {
 		return err
 	}
-	paths, err := b.allPaths(ctx, k, rs, s, costs)
+	paths, err := r.paths(ctx, b, k, rs, s, costs, report)
 	if err != nil {
 		return err
 	}
@@ -125,7 +131,9 @@ func (b *rulesBed) install(ctx context.Context, k chainKind) (rs *ruleset.Rulese
 			return nil, c, err
 		}
 		c.FillMs = inMillis(took)
-		return rs, c, nil
+		took, err = b.kernelChange(k)
+		c.ChangeMs = inMillis(took)
+		return rs, c, err
 	}
 	if took, err = b.load(ctx, k.again()); err != nil {
 		return nil, c, err
@@ -149,8 +157,21 @@ func (b *rulesBed) expect(rs *ruleset.Ruleset, k chainKind, g *generator, s sour
 	return b.ask(rs, append(frames, k.samples(template(b.c0, b.r0))...))
 }
 
-func (b *rulesBed) allPaths(ctx context.Context, k chainKind, rs *ruleset.Ruleset, s sources, costs Costs) ([]*rulesPath, error) {
-	paths := []*rulesPath{kernelPath(costs)}
+// paths makes all paths. One that cannot be made is in the report.
+func (r *rulesRunner) paths(ctx context.Context, b *rulesBed, k chainKind, rs *ruleset.Ruleset, s sources, costs Costs, report *RulesReport) ([]*rulesPath, error) {
+	paths := []*rulesPath{{name: PathNFT, on: nothing, off: nothing, costs: costs}}
+	for _, hook := range []datapath.Hook{datapath.HookTC, datapath.HookXDP} {
+		r.Progress(fmt.Sprintf("%s: loading the program for %s", k, hook), r.done)
+		p, err := b.early(ctx, r.pins, k, rs, hook)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			report.Refused = append(report.Refused, k.refuse(hook.String(), err))
+			continue
+		}
+		paths = append(paths, p)
+	}
 	drop, err := b.dropAll()
 	if err != nil {
 		return nil, err
@@ -169,7 +190,7 @@ func (r *rulesRunner) checkAll(ctx context.Context, b *rulesBed, k chainKind, pa
 		if p.name != PathDrop && p.name != PathSender {
 			err := b.check(ctx, p, o)
 			if wrong, ok := errors.AsType[*WrongError](err); ok {
-				report.Refused = append(report.Refused, k.refuse(p, wrong))
+				report.Refused = append(report.Refused, k.refuse(p.name, wrong))
 				continue
 			}
 			if err != nil {

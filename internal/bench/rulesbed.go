@@ -42,7 +42,7 @@ func newRulesBed() (_ *rulesBed, err error) {
 			return nil, err
 		}
 		b.later((*n.to).close)
-		if err = (*n.to).do(quiet); err != nil {
+		if err = (*n.to).do(mute); err != nil {
 			return nil, err
 		}
 	}
@@ -57,6 +57,9 @@ func newRulesBed() (_ *rulesBed, err error) {
 	b.later(b.asIs.Close)
 	return b, nil
 }
+
+// mute makes a namespace whose devices send nothing of themselves, so that all that arrives was sent.
+func mute() error { return errors.Join(quiet(), sysctl("net/ipv6/conf/default/disable_ipv6", "1")) }
 
 // later adds a step to what close does, in reverse order.
 func (b *rulesBed) later(f func() error) { b.cleanup = append(b.cleanup, f) }

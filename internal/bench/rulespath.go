@@ -22,17 +22,14 @@ type rulesPath struct {
 	dropped func(frame []byte) (bool, error)
 	// counts are the program's counters of rules so far, by index; nil where there are none.
 	counts func() ([]eval.Count, error)
+	// beat lets the program go on for a while; nil where there is none.
+	beat func() error
 	// frames makes the path's own generator, where it is not that of all.
 	frames *generator
 	costs  Costs
 }
 
 func nothing() error { return nil }
-
-// kernelPath is the chain alone.
-func kernelPath(c Costs) *rulesPath {
-	return &rulesPath{name: PathNFT, on: nothing, off: nothing, costs: c}
-}
 
 // dropAll drops what it gets.
 func (b *rulesBed) dropAll() (*rulesPath, error) {
@@ -90,6 +87,11 @@ func (b *rulesBed) fire(c core, p *rulesPath, g *generator, window time.Duration
 	var s burst
 	for s.elapsed < window {
 		n := min(max(int(float64(window-s.elapsed) / *estimate), leastFrames), portion)
+		if p.beat != nil {
+			if err := p.beat(); err != nil {
+				return s, err
+			}
+		}
 		arrived, err := b.arrived()
 		if err != nil {
 			return s, err

@@ -71,8 +71,8 @@ func (k chainKind) row(p *rulesPath, bursts []burst, checked int) RulesRow {
 	return w
 }
 
-func (k chainKind) refuse(p *rulesPath, why error) RulesRefused {
-	return RulesRefused{Path: p.name, Shape: k.shape, Keys: k.keys, Rules: k.rules, Elements: k.elements, Why: why.Error()}
+func (k chainKind) refuse(path string, why error) RulesRefused {
+	return RulesRefused{Path: path, Shape: k.shape, Keys: k.keys, Rules: k.rules, Elements: k.elements, Why: why.Error()}
 }
 
 // WriteText writes the report for people, in lines of at most 80 characters.
