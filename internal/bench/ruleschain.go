@@ -28,7 +28,7 @@ func (k chainKind) String() string {
 
 // What the measured table is called.
 const (
-	rulesTable = "bench"
+	rulesTable = "filter"
 	rulesChain = "ingress"
 	rulesSet   = "blocked"
 )
