@@ -48,10 +48,15 @@ is for this host, with neither the trace ends after prerouting. --out without
 says what it knows (state, status, direction, mark, label, zone, helper).
 
 Where a rule needs what nobody has said, or depends on packets before (limit,
-quota), trace says so and shows both ways.`,
+quota), trace says so and shows both ways.
+
+Of a packet that comes to "flow add", trace says whether the kernel's flowtable
+takes its flow, and whether such a packet is carried once it has, or stays slow.
+With --ct state=established it says the latter of every flowtable on --dev.`,
 		Example: `  nft-offload trace --dev eth0 --out eth1 'ip saddr 192.0.2.1 tcp dport 443'
   nft-offload trace --dev eth0 --local --ct state=new 'udp dport 53'
   nft-offload trace --dev eth0 --ruleset firewall.nft --hex "$(cat frame.hex)"
+  nft-offload trace --dev eth0 --out eth1 --ct state=established 'ip ttl 1'
   nft-offload trace --dev eth0 --pcap capture.pcap --count 3 --json`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return e.trace(o, args) },
@@ -82,13 +87,13 @@ func (e *env) trace(o traceOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	tiers, err := e.tiersOf(rs, o)
+	tr, err := e.tracer(rs, o)
 	if err != nil {
 		return err
 	}
 	var out []traced
 	for _, p := range packets {
-		out = append(out, traced{Packet: describePacket(p), Ways: ways(rs, p, tiers)})
+		out = append(out, traced{Packet: describePacket(p), Ways: tr.ways(p)})
 	}
 	if o.json {
 		return e.printJSON(out)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nft-offload/nft-offload/internal/caps"
 	"github.com/nft-offload/nft-offload/internal/eval"
 	"github.com/nft-offload/nft-offload/internal/plan"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
@@ -24,7 +25,8 @@ type way struct {
 	Tier     string       `json:"tier"` // that decides
 	Chains   []met        `json:"chains"`
 	Missing  []string     `json:"missing,omitempty"` // facts
-	Notes    []string     `json:"notes,omitempty"`   // what was done besides
+	Offload  []offloaded  `json:"offload,omitempty"`
+	Notes    []string     `json:"notes,omitempty"` // what was done besides
 
 	ask string // how to say what is missing
 }
@@ -70,15 +72,23 @@ type metRule struct {
 // tierOf says where a rule is decided.
 type tierOf func(*ruleset.Rule) string
 
-// tiersOf makes the plan that says it. Without --caps, a machine that cannot be read has no tier but software.
-func (e *env) tiersOf(rs *ruleset.Ruleset, o traceOptions) (tierOf, error) {
+// tracer is what is the same for all packets.
+type tracer struct {
+	rs      *ruleset.Ruleset
+	tiers   tierOf
+	machine caps.Machine // empty: not known
+}
+
+// tracer makes the plan that says where rules are decided. Without --caps, a machine that cannot be read has no tier but
+// software.
+func (e *env) tracer(rs *ruleset.Ruleset, o traceOptions) (tracer, error) {
 	software := func(*ruleset.Rule) string { return plan.Software.String() }
 	m, err := e.machineFor(o.caps, rs)
 	if err != nil {
 		if o.caps != "" {
-			return nil, err
+			return tracer{}, err
 		}
-		return software, nil
+		return tracer{rs: rs, tiers: software}, nil
 	}
 	tiers := map[plan.Ref]string{}
 	for _, c := range plan.Make(rs, m, plan.Options{}).Chains {
@@ -86,12 +96,12 @@ func (e *env) tiersOf(rs *ruleset.Ruleset, o traceOptions) (tierOf, error) {
 			tiers[plan.Ref{Family: c.Family, Table: c.Table, Chain: c.Name, Number: r.Number}] = tierOn(r.At, o.dev)
 		}
 	}
-	return func(r *ruleset.Rule) string {
+	return tracer{rs: rs, machine: m, tiers: func(r *ruleset.Rule) string {
 		if t, ok := tiers[plan.Ref{Family: r.Family, Table: r.Table, Chain: r.Chain, Number: r.Index + 1}]; ok {
 			return t
 		}
 		return software(r)
-	}, nil
+	}}, nil
 }
 
 // tierOn is the tier of a rule on a device.
@@ -108,13 +118,13 @@ func tierOn(at []plan.Placement, dev string) string {
 const maxWays = 16
 
 // ways evaluates a packet. Where a statement's end is not known it goes both ways.
-func ways(rs *ruleset.Ruleset, p eval.Packet, tiers tierOf) []way {
+func (t tracer) ways(p eval.Packet) []way {
 	var out []way
 	todo := [][]assumption{nil}
 	for len(todo) > 0 {
 		assuming := todo[0]
 		todo = todo[1:]
-		e := eval.New(rs, nil)
+		e := eval.New(t.rs, nil)
 		for _, a := range assuming {
 			e.Assume(a.at, a.Matches)
 		}
@@ -126,7 +136,9 @@ func ways(rs *ruleset.Ruleset, p eval.Packet, tiers tierOf) []way {
 			}
 			continue
 		}
-		out = append(out, wayOf(res, assuming, tiers))
+		w := wayOf(res, assuming, t.tiers)
+		w.Offload = t.offloads(p, res)
+		out = append(out, w)
 	}
 	return out
 }
@@ -213,6 +225,11 @@ func (e *env) printTrace(t traced) {
 		}
 		for _, n := range w.Notes {
 			wrap(e.stdout, "done: ", n, e.width())
+		}
+		for _, o := range w.Offload {
+			for _, line := range o.lines() {
+				wrap(e.stdout, "offload: ", line, e.width())
+			}
 		}
 		wrap(e.stdout, "verdict: ", line, e.width())
 	}

@@ -54,6 +54,9 @@ func (e *env) gatherer() (_ *gatherer, err error) {
 		return nil, err
 	}
 	g.machine.Links = v.Links
+	if g.machine.Kernel, err = runningKernel(); err != nil {
+		return nil, err
+	}
 	for _, l := range v.Links {
 		g.names[l.Ifindex] = l.Name
 	}
@@ -262,16 +265,32 @@ func (g *gatherer) lookAtDatapath(flow func(engine.Flow) bool, refused func(engi
 }
 
 // routes asks the routing table where the two ends of a connection are.
-func (g *gatherer) routes(c why.Connection) (in, out string, local, ok bool) {
+func (g *gatherer) routes(c why.Connection) (why.Routing, bool) {
 	from, err := g.handle.Route(c.Orig.Src.Addr())
 	if err != nil {
-		return "", "", false, false // no route: nothing is known
+		return why.Routing{}, false // no route: nothing is known
 	}
 	to, err := g.handle.Route(c.Reply.Src.Addr())
 	if err != nil {
-		return "", "", false, false
+		return why.Routing{}, false
 	}
-	return g.names[from.Ifindex], g.names[to.Ifindex], from.Local || to.Local, true
+	r := why.Routing{In: g.names[from.Ifindex], Out: g.names[to.Ifindex], Local: from.Local || to.Local}
+	for _, way := range []link.Route{from, to} {
+		if !r.Local && !r.NoNeighbor.IsValid() && g.stranger(way) {
+			r.NoNeighbor = way.Hop
+		}
+	}
+	return r, true
+}
+
+// stranger reports whether a next hop has a MAC address that is not known.
+func (g *gatherer) stranger(way link.Route) bool {
+	l, _ := g.knows(g.names[way.Ifindex])
+	if l == nil || !l.Ethernet || !way.Hop.IsValid() {
+		return false
+	}
+	known, err := g.handle.Neighbor(way.Ifindex, way.Hop)
+	return err == nil && !known
 }
 
 // nothing is what is known where no flow matches.

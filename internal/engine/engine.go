@@ -159,8 +159,9 @@ func (e *Engine) start(ctx context.Context, v View) error {
 	}
 	e.reconcile(ctx, v)
 	for _, name := range slices.Sorted(maps.Keys(e.cfg.Choices)) {
-		if !slices.ContainsFunc(e.decisions, func(d Decision) bool { return d.Name == name || d.place(name) != nil }) {
-			e.cfg.Log.Warn("--device has no effect: no flowtable lists the device", "device", name)
+		ruled := slices.ContainsFunc(e.view.early.devices, func(d RuledDevice) bool { return d.Name == name })
+		if !ruled && !slices.ContainsFunc(e.decisions, func(d Decision) bool { return d.Name == name || d.place(name) != nil }) {
+			e.cfg.Log.Warn("--device has no effect: no flowtable lists the device, and no ingress chain", "device", name)
 		}
 	}
 	return honored(e.cfg.Choices, e.decisions)

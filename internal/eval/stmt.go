@@ -204,14 +204,15 @@ func (c *compiler) flowAdd(s ruleset.FlowAdd) {
 const (
 	ctAssured   uint32 = 1 << 2
 	ctConfirmed uint32 = 1 << 3
+	ctNAT       uint32 = 1<<4 | 1<<5
 	ctOffload   uint32 = 1 << 14
 )
 
 // offloadable asks what nft_flow_offload_eval asks, as far as the facts go.
 func (r *run) offloadable() (bool, status) {
-	const fin, rst = 1, 4
+	const fin, rst, gre, greVersion = 1, 4, 47, 7
 	s := r.s
-	if !s.l4 || s.proto != protoTCP && s.proto != protoUDP {
+	if !s.l4 || s.proto != protoTCP && s.proto != protoUDP && s.proto != gre {
 		return false, known
 	}
 	if s.pf == pfIPv4 && s.data[s.net]&0xf != 5 {
@@ -220,6 +221,11 @@ func (r *run) offloadable() (bool, status) {
 	if s.proto == protoTCP {
 		if b, ok := s.bytes(s.th+13, 1); !ok || b[0]&(fin|rst) != 0 {
 			return false, known
+		}
+	}
+	if s.proto == gre {
+		if b, ok := s.bytes(s.th+1, 1); !ok || b[0]&greVersion != 0 {
+			return false, known // PPTP: its keys are those of the connection
 		}
 	}
 	switch ct := r.ct; {
@@ -231,6 +237,8 @@ func (r *run) offloadable() (bool, status) {
 		return false, known // neither confirmed nor assured
 	case ct.Status == nil:
 		return false, r.missing(FactConntrack, "ct status")
+	case s.proto == gre && *ct.Status&ctNAT != 0:
+		return false, known
 	case ct.Helper != nil && *ct.Helper != "", *ct.Status&ctConfirmed == 0, *ct.Status&ctOffload != 0:
 		return false, known
 	default:

@@ -12,8 +12,9 @@ import (
 // Route is where the kernel sends packets to an address now, from this machine and without a mark: rules that look at the
 // source, the mark or the incoming device may send forwarded ones elsewhere.
 type Route struct {
-	Ifindex uint32 // 0: none
-	Local   bool   // the address is this machine's
+	Ifindex uint32     // 0: none
+	Local   bool       // the address is this machine's
+	Hop     netip.Addr // the next hop: the address itself where it is on the link; not valid where the kernel does not say
 }
 
 // Route asks the routing table.
@@ -35,7 +36,7 @@ func (h *Handle) Route(to netip.Addr) (Route, error) {
 	if err != nil {
 		return Route{}, fmt.Errorf("look up route to %s: %w", to, err)
 	}
-	var r Route
+	r := Route{Hop: to}
 	for _, m := range msgs {
 		h, ad, err := split(m, unix.SizeofRtMsg)
 		if err != nil {
@@ -43,8 +44,15 @@ func (h *Handle) Route(to netip.Addr) (Route, error) {
 		}
 		r.Local = h[7] == unix.RTN_LOCAL
 		for ad.Next() {
-			if b := ad.Bytes(); ad.Type() == unix.RTA_OIF && len(b) == 4 {
-				r.Ifindex = binary.NativeEndian.Uint32(b)
+			switch b := ad.Bytes(); ad.Type() {
+			case unix.RTA_OIF:
+				if len(b) == 4 {
+					r.Ifindex = binary.NativeEndian.Uint32(b)
+				}
+			case unix.RTA_GATEWAY:
+				r.Hop, _ = netip.AddrFromSlice(b)
+			case unix.RTA_VIA:
+				r.Hop = netip.Addr{}
 			}
 		}
 		if err := ad.Err(); err != nil {

@@ -26,7 +26,6 @@ const (
 	FlowEncapDepth
 	FlowTunnelDepth
 	FlowPathStack
-	FlowTableNoMemory
 	FlowZone
 	// In the kernel's flowtable, not in hardware.
 	FlowNotInHardware
@@ -162,8 +161,6 @@ func flowPathInfo(r Reason) Info {
 		return Info{"flow-tunnel-depth", "more than one IP tunnel, or one with an encapsulation limit", "nothing", path + "nft_dev_path_info", "6.19 and later know one tunnel"}
 	case FlowPathStack:
 		return Info{"flow-path-stack", "more than five devices stand on each other", "stack fewer", "include/linux/netdevice.h NET_DEVICE_PATH_STACK_MAX", ""}
-	case FlowTableNoMemory:
-		return Info{"flow-no-memory", "no memory for a flowtable entry", "look at the kernel log", eval, ""}
 	case FlowZone:
 		return Info{
 			"flow-zone", "the flow is in a conntrack zone, which a flowtable entry does not carry",

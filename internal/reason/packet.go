@@ -8,7 +8,6 @@ const (
 	PacketTTL
 	PacketExtHeader
 	PacketTooLong
-	PacketRouteStale
 	PacketClosing
 	PacketEncap
 	PacketProtocol
@@ -29,8 +28,6 @@ func packetInfo(r Reason) Info {
 		return Info{"packet-ipv6-ext-header", "an IPv6 extension header before TCP, UDP or GRE", "nothing", ip + "nf_flow_tuple_ipv6", ""}
 	case PacketTooLong:
 		return Info{"packet-mtu-exceeded", "longer than the MTU that the flow was added with: the kernel fragments it, or answers with ICMP", "clamp the MSS: `tcp flags syn tcp option maxseg size set rt mtu`", ip + "nf_flow_exceeds_mtu", ""}
-	case PacketRouteStale:
-		return Info{"packet-route-stale", "the route that the flow was added with is not valid any more: the flow ends and is added again", "nothing", ip + "nf_flow_dst_check", ""}
 	case PacketClosing:
 		return Info{"packet-closing", "FIN, RST, or a SYN on a closing connection: conntrack has to see it", "nothing", ip + "nf_flow_state_check", "to 6.12 FIN and RST end the flow, later ones mark it closing"}
 	case PacketEncap:

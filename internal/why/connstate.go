@@ -1,66 +1,69 @@
 package why
 
 import (
+	"cmp"
 	"fmt"
 
+	"github.com/nft-offload/nft-offload/internal/plan/contract"
 	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
-// kind rules out connections that no fast path takes, whatever they do.
-func (m Machine) kind(f Flow) (verdict, bool) {
-	c := f.Conn
-	v := verdict{stage: Refused}
-	switch {
-	case c.Orig.Proto != 6 && c.Orig.Proto != 17:
-		v.stage, v.reason = State, reason.FlowProtocol.Code()
-		v.sentence = fmt.Sprintf("it is %s, and only TCP and UDP are carried", protoName(c.Orig.Proto))
-	case c.Helper != "":
-		v.reason = reason.FlowHelper.Code()
-		v.sentence = fmt.Sprintf("the conntrack helper %s watches it, which has to see every packet", c.Helper)
-		v.advice = advise("where the helper is not needed for this flow, take the flow out of the rule with `ct helper set`")
-	case c.Zone != 0:
-		v.reason = reason.FlowZone.Code()
-		v.sentence = fmt.Sprintf("it is in conntrack zone %d, where the same addresses and ports may mean another flow", c.Zone)
-		v.advice = advise("take it out of the rule with `ct zone set`")
-	case c.Bits.SeqAdjust:
-		v.reason = reason.FlowSeqAdjust.Code()
-		v.sentence = "conntrack adjusts its sequence numbers (synproxy, or a helper changed its payload)"
-	case c.Bits.NATClash:
-		v.reason = reason.FlowNATClash.Code()
-		v.sentence = "two connections got the same translation when their first packets met, and the kernel shares the entry"
-	case c.Bits.Dying:
-		v.stage, v.reason = State, reason.FlowDying.Code()
+// refused rules out flows that `flow add` does not take, and flows that this program leaves to the kernel. Package
+// contract decides; here is what to say about it.
+func (m Machine) refused(f Flow) (verdict, bool) {
+	k := m.facts(f)
+	r := cmp.Or(k.Refused(), k.RefusedByUs())
+	v := verdict{stage: State, reason: r.Code()}
+	switch r {
+	case reason.None:
+		return verdict{}, false
+	case reason.FlowNotForwarded:
+		v = forwardedNot()
+	case reason.FlowNoRule:
+		v = m.handsNothing(f)
+	case reason.FlowUntracked:
+		v = untracked(f)
+	case reason.FlowUnconfirmed:
+		v.sentence = "its first packet has not left the machine"
+	case reason.SeenNoReply:
+		v.sentence, v.advice = "only one side has sent so far, and a UDP flow is carried once both have", advise(unanswered(f)...)
+	case reason.FlowTCPNotEstablished:
+		v.sentence, v.advice = fmt.Sprintf("the connection is not established: conntrack says %s", f.Conn.State), advise(unanswered(f)...)
+	case reason.FlowTCPClosing:
+		v.sentence = fmt.Sprintf("the connection is closing or closed: conntrack says %s", f.Conn.State)
+	case reason.FlowTCPNotAssured:
+		v.sentence, v.advice = "conntrack has not seen data acknowledged in both directions yet (the status bit assured is not set)", advise(unanswered(f)...)
+	case reason.FlowDying:
 		v.sentence = "conntrack is just removing the connection"
 	default:
-		return verdict{}, false
+		return f.ofAKind(r), true
 	}
 	return v, true
 }
 
-// state rules out connections that have not come far enough, or have ended.
-func (m Machine) state(f Flow) (verdict, bool) {
-	c := f.Conn
-	v := verdict{stage: State}
-	switch {
-	case !c.Bits.Confirmed:
-		v.reason, v.sentence = reason.FlowUnconfirmed.Code(), "its first packet has not left the machine"
-	case c.Orig.Proto == 17 && !c.Bits.SeenReply:
-		v.reason, v.sentence = reason.SeenNoReply.Code(), "only one side has sent so far, and a UDP flow is carried once both have"
-		v.advice = advise(unanswered(f)...)
-	case c.Orig.Proto == 17:
-		return verdict{}, false
-	case c.State == "SYN_SENT" || c.State == "SYN_SENT2" || c.State == "SYN_RECV":
-		v.reason, v.sentence = reason.FlowTCPNotEstablished.Code(), fmt.Sprintf("the connection is not established: conntrack says %s", c.State)
-		v.advice = advise(unanswered(f)...)
-	case c.State != "" && c.State != "ESTABLISHED":
-		v.reason, v.sentence = reason.FlowTCPClosing.Code(), fmt.Sprintf("the connection is closing or closed: conntrack says %s", c.State)
-	case !c.Bits.Assured:
-		v.reason, v.sentence = reason.FlowTCPNotAssured.Code(), "conntrack has not seen data acknowledged in both directions yet (the status bit assured is not set)"
-		v.advice = advise(unanswered(f)...)
-	default:
-		return verdict{}, false
+// ofAKind is said of connections that no fast path takes, whatever they do.
+func (f Flow) ofAKind(r reason.Reason) verdict {
+	v := verdict{stage: Refused, reason: r.Code()}
+	switch r {
+	case reason.FlowProtocol:
+		v.stage, v.sentence = State, fmt.Sprintf("it is %s, and only TCP and UDP are carried", protoName(f.Tuple.Proto))
+		if f.Tuple.Proto == contract.GRE {
+			v.sentence += " by nft-offload; the kernel's own flowtable takes GRE"
+		}
+	case reason.FlowHelper:
+		v.sentence = fmt.Sprintf("the conntrack helper %s watches it, which has to see every packet", f.Conn.Helper)
+		v.advice = advise("where the helper is not needed for this flow, take the flow out of the rule with `ct helper set`")
+	case reason.FlowZone:
+		v.sentence = fmt.Sprintf("it is in conntrack zone %d, where the same addresses and ports may mean another flow", f.Conn.Zone)
+		v.advice = advise("take it out of the rule with `ct zone set`")
+	case reason.FlowSeqAdjust:
+		v.sentence = "conntrack adjusts its sequence numbers (synproxy, or a helper changed its payload)"
+	case reason.FlowNATClash:
+		v.sentence = "two connections got the same translation when their first packets met, and the kernel shares the entry"
+	default: // of a protocol
+		v.stage, v.sentence, v.advice = State, r.Info().Text, advise(r.Info().Advice())
 	}
-	return v, true
+	return v
 }
 
 // unanswered is what to look at where one side is never heard.
@@ -97,7 +100,7 @@ func (m Machine) handedOver(f Flow) (verdict, bool) {
 			v.stage, v.reason = Waiting, reasonNoPackets
 			return v, true
 		}
-		v.sentence, v.advice = met.untaken()
+		return m.untaken(f, met), true
 	case Unmatched:
 		v.sentence = fmt.Sprintf("its packets do not match rule %s (`%s`)", met.Rule, met.Text)
 		v.advice = advise("widen the rule if this flow is meant to be fast")
@@ -109,13 +112,4 @@ func (m Machine) handedOver(f Flow) (verdict, bool) {
 		v.advice = append(v.advice, "an `accept` for established packets must come after `flow add`, not before it: `nft -a list ruleset`")
 	}
 	return v, true
-}
-
-// untaken is said of a flow that comes to a rule with `flow add` and has no sign of it.
-func (m Meeting) untaken() (sentence string, advice []string) {
-	if !m.Lowered {
-		return fmt.Sprintf("its packets come to rule %s (`%s`), and the kernel has not taken it: there is no route back or no neighbor, the packets have IPv4 options, or memory is short", m.Rule, m.Text), nil
-	}
-	return "its packets come to a rule with `flow add`, but it gets no label: a connection that is older than the first rule that uses labels has no room for one",
-		advise("let the connection begin anew; new ones get labels")
 }

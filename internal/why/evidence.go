@@ -2,11 +2,9 @@ package why
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/engine"
-	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
 // evidence is what the answer rests on, one line a source.
@@ -16,7 +14,7 @@ func (m Machine) evidence(f Flow) []Line {
 	if f.Conn == nil {
 		say("conntrack", "no entry")
 	} else {
-		out = append(out, m.connection(f.Conn)...)
+		out = append(out, m.connection(f)...)
 	}
 	if f.In != "" || f.Out != "" {
 		how := ""
@@ -44,7 +42,8 @@ func (m Machine) evidence(f Flow) []Line {
 }
 
 // connection is what conntrack knows.
-func (m Machine) connection(c *Connection) []Line {
+func (m Machine) connection(f Flow) []Line {
+	c := f.Conn
 	out := []Line{{"conntrack", c.text()}}
 	if c.nat() {
 		out = append(out, Line{"translated", "leaves as " + name(c.Reply.Reverse())})
@@ -55,24 +54,9 @@ func (m Machine) connection(c *Connection) []Line {
 		out = append(out, Line{"handed over", "no, it lacks " + lacks})
 	}
 	if c.Bits.Offload && !c.Bits.HWOffload {
-		out = append(out, Line{"hardware", "no, the status bit hw-offload is not set" + m.asked()})
+		out = append(out, Line{"hardware", "no, the status bit hw-offload is not set" + m.asked(f)})
 	}
 	return out
-}
-
-// asked says that a flowtable asks for hardware, where one does.
-func (m Machine) asked() string {
-	if m.Rules == nil {
-		return ""
-	}
-	for _, t := range m.Rules.Tables {
-		for _, f := range t.Flowtables {
-			if slices.Contains(f.Flags, "offload") {
-				return fmt.Sprintf("; flowtable %s %s %s has `flags offload`: [%s] %s", t.Family, t.Name, f.Name, reason.FlowNotInHardware.Code(), reason.FlowNotInHardware.Info().Text)
-			}
-		}
-	}
-	return ""
 }
 
 func unknown(device string) string {

@@ -53,7 +53,7 @@ func (m Machine) judge(f Flow) verdict {
 		}
 		return onKernel(m.unseen(f))
 	}
-	steps = append(steps, m.forwarded, m.handsOver, m.tracked, m.kind, m.state, m.handedOver, m.place, m.datapath)
+	steps = append(steps, m.refused, m.handedOver, m.place, m.datapath)
 	if v, ok := first(f, steps); ok {
 		return v
 	}
@@ -127,35 +127,29 @@ func hooks(a, b *engine.Flow) string {
 // meanwhile names the time between the two looks.
 func (m Machine) meanwhile() string { return fmt.Sprintf("within %s", seconds(m.Period)) }
 
-// forwarded rules out what begins or ends here.
-func (m Machine) forwarded(f Flow) (verdict, bool) {
-	if !f.Local {
-		return verdict{}, false
-	}
+// forwardedNot is said of what begins or ends here.
+func forwardedNot() verdict {
 	return verdict{
 		stage: NotForwarded, reason: reason.FlowNotForwarded.Code(), sentence: "it begins or ends on this machine, and only forwarded packets pass the forward hook where `flow add` is",
 		advice: advise("measure between two other hosts, with this machine between them"),
-	}, true
+	}
 }
 
-// handsOver looks for rules that hand flows over at all.
-func (m Machine) handsOver(f Flow) (verdict, bool) {
-	if m.hands() {
-		return verdict{}, false
-	}
+// handsNothing is said where no rule hands flows over at all.
+func (m Machine) handsNothing(f Flow) verdict {
 	v := verdict{stage: NoFlowAdd, reason: reason.FlowNoRule.Code()}
 	if len(m.Flowtables) > 0 {
 		t := m.Flowtables[0]
 		v.sentence = fmt.Sprintf("no rule of the ruleset has `flow add`: flowtable %s is there, but nothing is handed to it", flowtable(t))
 		v.advice = advise(fmt.Sprintf("put `meta l4proto { tcp, udp } ct state established flow add @%s` at the beginning of a chain of table %s %s that is hooked to forward", t.Name, t.Family, t.Table))
-		return v, true
+		return v
 	}
 	v.sentence = "the ruleset has no `flow add` rule, so no flow is ever handed over; `nft-offload enable` adds one without editing it"
 	v.advice = advise(m.enable(f.In, f.Out))
 	if !m.Daemon {
 		v.advice = append(v.advice, "then `nft-offload run`")
 	}
-	return v, true
+	return v
 }
 
 // enable is the command with the flow's devices, or with those that this machine is likely to forward between.
@@ -170,10 +164,8 @@ func (m Machine) enable(in, out string) string {
 	return fmt.Sprintf("`nft-offload enable %s`", strings.Join(names, " "))
 }
 
-func (m Machine) tracked(f Flow) (verdict, bool) {
-	if f.Conn != nil {
-		return verdict{}, false
-	}
+// untracked is said of what conntrack does not know.
+func untracked(f Flow) verdict {
 	v := verdict{stage: NotTracked, reason: reason.FlowUntracked.Code(), sentence: "conntrack has no entry for it (any more), and only tracked flows are handed over"}
 	for _, d := range f.Dirs {
 		if d.Refused != nil && d.Refused.Code == reason.SeenUntracked.Code() {
@@ -181,5 +173,5 @@ func (m Machine) tracked(f Flow) (verdict, bool) {
 			v.advice = advise("take it out of the `notrack` rule: `nft list ruleset | grep notrack`")
 		}
 	}
-	return v, true
+	return v
 }

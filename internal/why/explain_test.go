@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,7 +129,7 @@ func refusal(c why.Connection, code, text, advice string, passing bool) []engine
 
 // routed says that the ends are behind two devices.
 func routed(in, out string, local bool) why.Routes {
-	return func(why.Connection) (string, string, bool, bool) { return in, out, local, true }
+	return func(why.Connection) (why.Routing, bool) { return why.Routing{In: in, Out: out, Local: local}, true }
 }
 
 type example struct {
@@ -191,6 +192,19 @@ func (x *table) connections() {
 		c.Orig, c.Reply = tuple(1, "10.0.1.2:0", "198.51.100.2:0"), tuple(1, "198.51.100.2:0", "10.0.1.2:0")
 		c.State, c.Labels, c.Status = "", handover.Labels{}, []string{"seen-reply", "confirmed"}
 	}), here)
+	const gre = 47
+	tunneled := func(src, dst string) func(*why.Connection) {
+		return func(c *why.Connection) {
+			c.Orig, c.Reply = tuple(gre, src, dst), tuple(gre, dst, src)
+			c.State, c.Labels, c.Status = "", handover.Labels{}, []string{"seen-reply", "assured", "confirmed"}
+		}
+	}
+	x.add(why.State, "flow-gre-version", "PPTP", machine(nil), tracked(tunneled("10.0.1.2:7", "198.51.100.2:9")), here)
+	x.add(why.State, "flow-protocol", "GRE", machine(nil), tracked(tunneled("10.0.1.2:0", "198.51.100.2:0")), here)
+	x.add(why.State, "flow-gre-nat", "translated GRE", machine(nil), tracked(func(c *why.Connection) {
+		tunneled("10.0.1.2:0", "198.51.100.2:0")(c)
+		c.Reply.Dst = netip.MustParseAddrPort("198.51.100.1:0")
+	}), here)
 	x.add(why.Refused, "flow-helper", "a helper", machine(nil), tracked(func(c *why.Connection) { c.Helper, c.Labels = "ftp", handover.Labels{} }), here)
 	x.add(why.Refused, "flow-zone", "a zone", machine(nil), tracked(func(c *why.Connection) { c.Zone = 5 }), here)
 	x.add(why.Refused, "flow-seq-adjust", "adjusted sequence numbers", machine(nil), tracked(func(c *why.Connection) { c.Bits.SeqAdjust = true }), here)
@@ -217,8 +231,33 @@ func (x *table) handovers() {
 	x.add(why.NotHandedOver, "flow-no-rule", "an earlier rule drops", machine(forward([]ruleset.Stmt{state("established"), ruleset.Verdict{Kind: ruleset.Drop}}, flowAdd)), lost, here)
 	x.add(why.NotHandedOver, "flow-no-rule", "the flow add rule does not match", machine(forward(append([]ruleset.Stmt{iifname("r9")}, flowAdd...), accept)), lost, here)
 	x.add(why.NotHandedOver, "flow-no-rule", "the flow add rule is reached", machine(forward(flowAdd, accept)), lost, here)
+	x.untaken(lost, machine(forward(flowAdd, accept)))
 	x.add(why.NotHandedOver, "flow-no-rule", "the lowered flow add rule is reached", machine(forward([]ruleset.Stmt{state("established"), ruleset.Verdict{Kind: ruleset.Jump, Target: "nft_offload_add_1"}}, accept)), lost, here)
 	x.add(why.Waiting, "no-packets", "the flow add rule would be reached", machine(forward(flowAdd, accept)), lost, here).after.Connections = []why.Connection{tracked(quiet)}
+}
+
+// untaken are flows that come to the kernel's `flow add`, which does not take them.
+func (x *table) untaken(lost why.Connection, m why.Machine) {
+	said := refusal(lost, "not-added", "no rule handed the flow to `flow add`, or not on this device", "", false)
+	x.add(why.NotHandedOver, "flow-no-reverse-route", "answers leave by another device", m, lost, routed("r2", "r1", false), with(nil, said))
+	x.add(why.NotHandedOver, "flow-neighbor-not-valid", "a next hop that does not answer", m, lost, func(why.Connection) (why.Routing, bool) {
+		return why.Routing{In: "r0", Out: "r1", NoNeighbor: netip.MustParseAddr("198.51.100.9")}, true
+	})
+	x.add(why.NotHandedOver, "flow-ip-options", "packets with options", m, lost, routed("r0", "r1", false), with(nil, []engine.Refused{{
+		Proto: "0", Src: netip.MustParseAddrPort("10.0.1.2:0"), Dst: netip.MustParseAddrPort("198.51.100.2:0"), In: "r0", InIndex: 2,
+		Code: "ip-options", Text: "IPv4 options", Samples: 500,
+	}}))
+	m.Links = append(slices.Clone(m.Links), engine.Link{Name: "xfrm0", Ifindex: 9, Kind: "xfrm"})
+	x.add(why.NotHandedOver, "flow-ipsec", "packets out of IPsec", m, lost, routed("xfrm0", "r1", false))
+	for i := range 6 {
+		lower := fmt.Sprintf("r2.%d", i-1)
+		if i == 0 {
+			lower = "r2"
+		}
+		m.Links = append(m.Links, engine.Link{Name: fmt.Sprintf("r2.%d", i), Ifindex: uint32(20 + i), Kind: "vlan", Ethernet: true, Lower: lower, VLAN: uint16(i), VLANProtocol: "802.1Q"})
+	}
+	x.add(why.NotHandedOver, "flow-encap-depth", "three tags", m, lost, routed("r0", "r2.2", false))
+	x.add(why.NotHandedOver, "flow-path-stack", "devices that stand on each other", m, lost, routed("r2.5", "r1", false))
 }
 
 func (x *table) devices() {
@@ -275,6 +314,22 @@ func (x *table) kernels() {
 	x.add(why.KernelFlowtable, "altered", "the kernel's flowtable and a refusal", machine(kernel), tracked(offloaded), here,
 		with(nil, refusal(plain, "altered", "the kernel changed more than addresses, ports and TTL", "", false)))
 	x.add(why.KernelFlowtable, "flow-lower-device-not-listed", "the kernel's flowtable and a device that is not listed", machine(kernel), tracked(offloaded), routed("r0", "r2", false))
+	hard := machine(func(m *why.Machine) {
+		kernel(m)
+		forward()(m)
+		m.Rules.Tables[0].Flowtables[0].Flags = []string{"offload"}
+		for i := range m.Links {
+			m.Links[i].Driver = "mtk_soc_eth"
+		}
+		m.Links = append(m.Links, engine.Link{Name: "xfrm0", Ifindex: 9, Kind: "xfrm"}, engine.Link{Name: "tun0", Ifindex: 10, Kind: "ipip"})
+	})
+	soft := hard
+	soft.Links = slices.Clone(hard.Links)
+	soft.Links[2].Driver = "ixgbe"
+	x.add(why.KernelFlowtable, "min-packets", "a flow that the driver did not take", hard, tracked(offloaded), here)
+	x.add(why.KernelFlowtable, "min-packets", "a driver that takes no flowtables", soft, tracked(offloaded), here)
+	x.add(why.KernelFlowtable, "flow-lower-device-not-listed", "a flow into IPsec that hardware does not carry", hard, tracked(offloaded), routed("r0", "xfrm0", false))
+	x.add(why.KernelFlowtable, "flow-lower-device-not-listed", "a flow into a tunnel that hardware does not carry", hard, tracked(offloaded), routed("r0", "tun0", false))
 	x.add(why.Hardware, "", "hardware", machine(kernel), tracked(func(c *why.Connection) {
 		offloaded(c)
 		c.Bits.HWOffload = true

@@ -29,6 +29,10 @@ type Flow struct {
 	Dirs [2]Direction
 	// In is the device towards who began the flow, Out the one towards the other end. Empty: not known.
 	In, Out string
+	// Back is the device that the routing table sends answers by to who began the flow; empty: not known.
+	Back string
+	// NoNeighbor is a next hop whose MAC address is not known; not valid: none that is known of.
+	NoNeighbor netip.Addr
 	// RoutedIn and RoutedOut say that In or Out is what the routing table says now, and not what was seen.
 	RoutedIn, RoutedOut bool
 	Local               bool // begins or ends on this machine
@@ -55,9 +59,16 @@ type key struct {
 
 func keyOf(t packet.Tuple) key { return key{packet.ProtoName(t.Proto), t.Src, t.Dst} }
 
-// Routes says where a flow's packets go by the routing table now: the devices towards the two ends, and whether one of
-// them is this machine. ok is false where nothing is known.
-type Routes func(c Connection) (in, out string, local, ok bool)
+// Routing is where a flow's packets go by the routing table now: In is the device towards who began the flow, Out the one
+// towards the other end.
+type Routing struct {
+	In, Out    string
+	Local      bool       // one of the ends is this machine
+	NoNeighbor netip.Addr // a next hop whose MAC address is not known
+}
+
+// Routes asks the routing table about a connection. ok is false where nothing is known.
+type Routes func(c Connection) (to Routing, ok bool)
 
 // Join makes flows of a pattern out of two looks, the busiest first. Connections are those of the pattern already.
 func Join(p Pattern, before, after Snapshot) []Flow {
@@ -183,13 +194,13 @@ func (f *Flow) Route(routes Routes) {
 	if f.Conn == nil {
 		return
 	}
-	in, out, local, ok := routes(*f.Conn)
+	to, ok := routes(*f.Conn)
 	if !ok {
 		return
 	}
-	f.Local = local
+	f.Local, f.Back, f.NoNeighbor = to.Local, to.In, to.NoNeighbor
 	f.RoutedIn, f.RoutedOut = f.In == "", f.Out == ""
-	f.In, f.Out = cmp.Or(f.In, in), cmp.Or(f.Out, out)
+	f.In, f.Out = cmp.Or(f.In, to.In), cmp.Or(f.Out, to.Out)
 }
 
 // strays are flows of a pattern that the datapath has seen lately and conntrack does not know.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nft-offload/nft-offload/internal/caps"
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
@@ -22,6 +23,7 @@ type Machine struct {
 	Pinned     bool
 	MinPackets uint32        // of a direction before an entry is made; 0: not known
 	Period     time.Duration // between the two looks
+	Kernel     caps.Version
 	// Accounting says that conntrack counts packets.
 	Accounting bool
 	// Unseen is what could not be looked at, and why: "the daemon: permission denied".

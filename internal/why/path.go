@@ -35,7 +35,7 @@ func (m Machine) passes(name string) (verdict, bool) {
 	ds := m.decisions(name)
 	if len(ds) == 0 {
 		if len(m.Flowtables) == 0 {
-			return verdict{}, true // handsOver has said so
+			return verdict{}, true // refused has said so
 		}
 		where, how := m.list(name)
 		return verdict{

@@ -50,7 +50,6 @@ func TestEachReasonOfFlowsAndPackets(t *testing.T) {
 		reason.FlowAlreadyOffloaded:     tcp(func(f *contract.Flow) { f.Offloaded = true }),
 		reason.FlowNoReverseRoute:       tcp(func(f *contract.Flow) { f.NoReverseRoute = true }),
 		reason.FlowNeighbour:            tcp(func(f *contract.Flow) { f.NoNeighbor = true }),
-		reason.FlowTableNoMemory:        tcp(func(f *contract.Flow) { f.NoMemory = true }),
 		reason.FlowDying:                tcp(func(f *contract.Flow) { f.Dying = true }),
 		reason.FlowEncapDepth:           tcp(func(f *contract.Flow) { f.Path.Tags = 3 }),
 		reason.FlowTunnelDepth:          tcp(func(f *contract.Flow) { f.Path.Tunnels = 2 }),
@@ -63,7 +62,10 @@ func TestEachReasonOfFlowsAndPackets(t *testing.T) {
 	} {
 		check(f, f.Refused(), want)
 	}
+	check("TIME_WAIT", contract.Flow{Proto: contract.TCP, TCPState: "TIME_WAIT"}.Refused(), reason.FlowTCPClosing)
 	check("zone", contract.Flow{Proto: contract.TCP, Zone: 2}.RefusedByUs(), reason.FlowZone)
+	check("GRE", contract.Flow{Proto: contract.GRE}.RefusedByUs(), reason.FlowProtocol)
+	check("one side", contract.Flow{Proto: contract.UDP, NoReply: true}.RefusedByUs(), reason.SeenNoReply)
 	hardware(t, check)
 	packets(check)
 	for _, s := range []reason.Scope{reason.Flow, reason.Packet} {
@@ -104,16 +106,15 @@ func packets(check func(any, reason.Reason, reason.Reason)) {
 	}
 	old, late := caps.Version{Major: 6, Minor: 12}, caps.Version{Major: 6, Minor: 18}
 	for want, p := range map[reason.Reason]contract.Packet{
-		reason.PacketEncap:      tcp(func(p *contract.Packet) { p.Encap = true }),
-		reason.PacketFragment:   tcp(func(p *contract.Packet) { p.Fragment = true }),
-		reason.PacketOptions:    tcp(func(p *contract.Packet) { p.Options = true }),
-		reason.PacketExtHeader:  tcp(func(p *contract.Packet) { p.IPv6, p.ExtHeader = true, true }),
-		reason.PacketProtocol:   tcp(func(p *contract.Packet) { p.Proto = 132 }),
-		reason.PacketTTL:        tcp(func(p *contract.Packet) { p.TTL = 1 }),
-		reason.PacketTooLong:    tcp(func(p *contract.Packet) { p.Len = 1501 }),
-		reason.PacketClosing:    tcp(func(p *contract.Packet) { p.FINorRST = true }),
-		reason.PacketRouteStale: tcp(func(p *contract.Packet) { p.RouteStale = true }),
-		reason.None:             tcp(func(*contract.Packet) {}),
+		reason.PacketEncap:     tcp(func(p *contract.Packet) { p.Encap = true }),
+		reason.PacketFragment:  tcp(func(p *contract.Packet) { p.Fragment = true }),
+		reason.PacketOptions:   tcp(func(p *contract.Packet) { p.Options = true }),
+		reason.PacketExtHeader: tcp(func(p *contract.Packet) { p.IPv6, p.ExtHeader = true, true }),
+		reason.PacketProtocol:  tcp(func(p *contract.Packet) { p.Proto = 132 }),
+		reason.PacketTTL:       tcp(func(p *contract.Packet) { p.TTL = 1 }),
+		reason.PacketTooLong:   tcp(func(p *contract.Packet) { p.Len = 1501 }),
+		reason.PacketClosing:   tcp(func(p *contract.Packet) { p.FINorRST = true }),
+		reason.None:            tcp(func(*contract.Packet) {}),
 	} {
 		check(p, p.Slow(old), want)
 	}

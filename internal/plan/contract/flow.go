@@ -43,29 +43,12 @@ type Flow struct {
 	IPsecOut    bool // packets leave by one
 	Zone        uint16
 
+	NoReply bool // UDP: one side has sent so far
+
 	NoReverseRoute bool
 	NoNeighbor     bool
-	NoMemory       bool
 	Path           Path
 }
-
-// Path is what a flow's packets pass between the device that has the route and the lowest one.
-type Path struct {
-	Tags    int  // VLAN tags and PPPoE headers
-	AD      bool // one of the tags is of 802.1ad
-	PPPoE   bool
-	Tunnels int
-	Stack   int // devices that stand on each other
-	Lowest  string
-	Listed  []string // devices of the flowtable; nil: not known
-}
-
-// Bounds of the kernel (include/net/netfilter/nf_flow_table.h, include/linux/netdevice.h).
-const (
-	maxTags    = 2 // NF_FLOW_TABLE_ENCAP_MAX
-	maxTunnels = 1
-	maxStack   = 5 // NET_DEVICE_PATH_STACK_MAX
-)
 
 // Refused says why `flow add` does not take the flow, in the kernel's order (nft_flow_offload_eval).
 func (f Flow) Refused() reason.Reason {
@@ -104,8 +87,6 @@ func (f Flow) Refused() reason.Reason {
 	switch {
 	case f.NoNeighbor:
 		return reason.FlowNeighbour
-	case f.NoMemory:
-		return reason.FlowTableNoMemory
 	case f.Dying:
 		return reason.FlowDying
 	}
@@ -118,7 +99,7 @@ func (f Flow) protocol() reason.Reason {
 	case UDP:
 	case TCP:
 		switch {
-		case f.Closing:
+		case f.Closing, closing(f.TCPState):
 			return reason.FlowTCPClosing
 		case f.TCPState != "" && f.TCPState != "ESTABLISHED":
 			return reason.FlowTCPNotEstablished
@@ -138,25 +119,20 @@ func (f Flow) protocol() reason.Reason {
 	return reason.None
 }
 
-// Refused says why the kernel finds no way down to the lowest device, or looks the flow up nowhere.
-func (p Path) Refused() reason.Reason {
-	switch {
-	case p.Stack > maxStack:
-		return reason.FlowPathStack
-	case p.Tags > maxTags:
-		return reason.FlowEncapDepth
-	case p.Tunnels > maxTunnels:
-		return reason.FlowTunnelDepth
-	case p.Lowest != "" && p.Listed != nil && !slices.Contains(p.Listed, p.Lowest):
-		return reason.FlowLowerDeviceNotListed
-	}
-	return reason.None
+// closing reports whether a TCP connection was established and is so no more, by its state in conntrack.
+func closing(state string) bool {
+	return slices.Contains([]string{"FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE"}, state)
 }
 
 // RefusedByUs says why nft-offload leaves to the kernel what the kernel's flowtable carries.
 func (f Flow) RefusedByUs() reason.Reason {
-	if f.Zone != 0 {
+	switch {
+	case f.Zone != 0:
 		return reason.FlowZone
+	case f.Proto == GRE:
+		return reason.FlowProtocol
+	case f.Proto == UDP && f.NoReply:
+		return reason.SeenNoReply
 	}
 	return reason.None
 }

@@ -11,6 +11,7 @@ type Packet struct {
 	Encap      bool  // neither IP as it is, nor in one 802.1Q tag of the frame, nor in a PPPoE session
 	Proto      uint8 // behind the IP header: an extension header's number, where there is one
 	GREVersion int
+	GREKey     bool
 	ExtHeader  bool // IPv6
 	Fragment   bool // IPv4
 	Options    bool // IPv4
@@ -18,7 +19,6 @@ type Packet struct {
 	Len, MTU   int // of the packet, of a segment where it is many in one; 0: not known
 	FINorRST   bool
 	SYN        bool // on a connection that is closing
-	RouteStale bool
 }
 
 // Slow says why the kernel's flowtable leaves the packet to the slow path, in its order (nf_flow_offload_ip_hook).
@@ -40,8 +40,6 @@ func (p Packet) Slow(v caps.Version) reason.Reason {
 		return reason.PacketTooLong
 	case p.Proto == TCP && (p.SYN || p.FINorRST && !closesInFastPath(v)):
 		return reason.PacketClosing
-	case p.RouteStale:
-		return reason.PacketRouteStale
 	}
 	return reason.None
 }

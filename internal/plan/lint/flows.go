@@ -31,7 +31,7 @@ func (c *checker) checkDepth(f *ruleset.Flowtable, p Place) {
 				continue
 			}
 			done = append(done, up)
-			path := c.path(up)
+			path := contract.Down(c.m, up)
 			path.Lowest = "" // lowest-device-missing is about that
 			r := path.Refused()
 			if r == reason.None {
@@ -42,29 +42,6 @@ func (c *checker) checkDepth(f *ruleset.Flowtable, p Place) {
 			c.say(r, Warning, p, "", "%s, on the way of flows through %s: they stay slow", r.Info().Text, up)
 		}
 	}
-}
-
-// path follows a device down to the lowest one, as the kernel does.
-func (c *checker) path(device string) contract.Path {
-	p := contract.Path{Lowest: device}
-	seen := map[string]bool{}
-	for d := c.devices[device]; !seen[d.Name]; d = c.devices[p.Lowest] {
-		seen[d.Name] = true
-		p.Stack++
-		p.Lowest = d.Name
-		if !followed(d) || len(d.Lower) == 0 {
-			break
-		}
-		switch {
-		case d.Kind == "vlan":
-			p.Tags++
-			p.AD = p.AD || d.VLAN != nil && d.VLAN.Protocol == "802.1ad"
-		case d.Kind != "bridge":
-			p.Tags, p.PPPoE = p.Tags+1, true
-		}
-		p.Lowest = d.Lower[0]
-	}
-	return p
 }
 
 // checkHardware asks for kinds of flows whether the drivers of a flowtable with `flags offload` take them.
@@ -85,7 +62,7 @@ func (c *checker) checkHardware(f *ruleset.Flowtable, p Place) {
 	}{
 		{"with IPv6 NAT", contract.Flow{Proto: contract.TCP, IPv6: true, NAT: true}, c.translatesIPv6()},
 		{"of GRE", contract.Flow{Proto: contract.GRE}, c.addsGRE(f)},
-		{"with an 802.1ad tag", contract.Flow{Proto: contract.TCP, Path: contract.Path{AD: true}}, slices.ContainsFunc(above, func(d string) bool { return c.path(d).AD })},
+		{"with an 802.1ad tag", contract.Flow{Proto: contract.TCP, Path: contract.Path{AD: true}}, slices.ContainsFunc(above, func(d string) bool { return contract.Down(c.m, d).AD })},
 	}
 	for _, k := range kinds {
 		for _, profile := range profiles {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/nft-offload/nft-offload/internal/caps"
+	"github.com/nft-offload/nft-offload/internal/plan/contract"
 	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
@@ -118,7 +119,7 @@ func (c *checker) checkStack(f *ruleset.Flowtable, p Place) {
 		}
 		p := p
 		p.Device = name
-		if followed(d) && len(d.Lower) > 0 {
+		if contract.Followed(d) && len(d.Lower) > 0 {
 			c.checkUpper(f, p, d)
 			continue
 		}

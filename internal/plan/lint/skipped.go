@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nft-offload/nft-offload/internal/caps"
+	"github.com/nft-offload/nft-offload/internal/plan/contract"
 	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
@@ -116,7 +116,7 @@ func (c *checker) lowest(device string) []string {
 	seen := map[string]bool{device: true}
 	for queue := []string{device}; len(queue) > 0; queue = queue[1:] {
 		d := c.devices[queue[0]]
-		if len(d.Lower) == 0 || !followed(d) {
+		if len(d.Lower) == 0 || !contract.Followed(d) {
 			out = append(out, queue[0])
 			continue
 		}
@@ -128,14 +128,6 @@ func (c *checker) lowest(device string) []string {
 		}
 	}
 	return out
-}
-
-// followed reports whether the kernel looks below a device (ndo_fill_forward_path).
-func followed(d caps.Device) bool {
-	if d.Switch.Role == caps.RoleDSAPort {
-		return false // found on the port itself, behind the conduit's tag
-	}
-	return slices.Contains([]string{"bridge", "vlan", "ppp", "pppoe"}, d.Kind)
 }
 
 // visit is one rule with what comes to it.
