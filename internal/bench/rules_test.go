@@ -72,7 +72,7 @@ func TestCheckOfRulesRefusesWhatCannotBeMeasured(t *testing.T) {
 func TestSourcesWritesEveryAddressOnceWithRightChecksums(t *testing.T) {
 	testkit.Need(t, testkit.BPF)
 	const n = 1000
-	s := sources{template: template(device{}, device{}), first: blockedNet, step: elementSlot, count: n}
+	s := sources{template: template(device{}, device{}), first: otherNet, step: elementSlot, count: n}
 	g, err := newSources(device{name: "lo", index: 1}, s)
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func TestSourcesWritesEveryAddressOnceWithRightChecksums(t *testing.T) {
 		}
 		seen[h.Tuple.Src.Addr()] = true
 	}
-	if len(seen) != n || !seen[address(blockedNet)] || !seen[address(blockedNet+(n-1)*elementSlot)] {
+	if len(seen) != n || !seen[address(otherNet)] || !seen[address(otherNet+(n-1)*elementSlot)] {
 		t.Errorf("%d of %d addresses", len(seen), n)
 	}
 	if after, err := g.sent(); err != nil || after != 0 {

@@ -69,7 +69,8 @@ func (s sources) program(frame []byte, counter, ifindex int) asm.Instructions {
 		asm.Mul.Reg(number, word),
 		asm.Mod.Imm(number, int32(s.count)),
 		asm.Mul.Imm(number, int32(s.step)),
-		asm.Add.Imm(number, int32(s.first)),
+		asm.LoadImm(word, int64(s.first), asm.DWord),
+		asm.Add.Reg(number, word),
 		// RFC 1624: what the address adds to the header's sum, from zero
 		asm.Mov.Imm(sum, int32(^binary.BigEndian.Uint16(frame[checkAt:]))),
 		asm.Mov.Reg(word, number),
