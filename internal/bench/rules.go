@@ -88,11 +88,23 @@ func (r *rulesRunner) group(ctx context.Context, k chainKind, share float64, rep
 	if err != nil {
 		return err
 	}
+	before, err := b.ledger(ctx, checked)
+	if err != nil {
+		return err
+	}
 	bursts, err := r.rounds(ctx, b, k, g, checked, share)
 	if err != nil {
 		return err
 	}
+	after, err := b.ledger(ctx, checked)
+	if err != nil {
+		return err
+	}
 	for _, p := range checked {
+		if counted := after[p.name] - before[p.name]; p.counts != nil && counted != p.landed {
+			report.Refused = append(report.Refused, k.refuse(p.name, fmt.Errorf("%d frames came, and its rules counted %d", p.landed, counted)))
+			continue
+		}
 		n := 0
 		if p.name != PathSender && p.name != PathDrop {
 			n = len(o.frames)
@@ -159,7 +171,7 @@ func (b *rulesBed) expect(rs *ruleset.Ruleset, k chainKind, g *generator, s sour
 
 // paths makes all paths. One that cannot be made is in the report.
 func (r *rulesRunner) paths(ctx context.Context, b *rulesBed, k chainKind, rs *ruleset.Ruleset, s sources, costs Costs, report *RulesReport) ([]*rulesPath, error) {
-	paths := []*rulesPath{{name: PathNFT, on: nothing, off: nothing, costs: costs}}
+	paths := []*rulesPath{{name: PathNFT, on: nothing, off: nothing, counts: b.counted, costs: costs}}
 	for _, hook := range []datapath.Hook{datapath.HookTC, datapath.HookXDP} {
 		r.Progress(fmt.Sprintf("%s: loading the program for %s", k, hook), r.done)
 		p, err := b.early(ctx, r.pins, k, rs, hook)

@@ -94,7 +94,7 @@ func (b *rulesBed) check(ctx context.Context, p *rulesPath, o *oracle) (err erro
 	if err != nil {
 		return err
 	}
-	if p.counts == nil {
+	if p.dropped == nil {
 		return compareCounts("nftables", kernel, kernelAfter, o.counts)
 	}
 	// All rules drop: whatever a rule counts is dropped by the program, and the kernel has nothing left to count.
@@ -103,11 +103,29 @@ func (b *rulesBed) check(ctx context.Context, p *rulesPath, o *oracle) (err erro
 }
 
 func (b *rulesBed) bothCounts(ctx context.Context, p *rulesPath) (kernel, program []eval.Count, err error) {
-	if kernel, err = b.counted(ctx); err != nil || p.counts == nil {
+	if kernel, err = b.counted(ctx); err != nil || p.dropped == nil {
 		return kernel, nil, err
 	}
-	program, err = p.counts()
+	program, err = p.counts(ctx)
 	return kernel, program, err
+}
+
+// ledger sums up what the rules have counted on each path.
+func (b *rulesBed) ledger(ctx context.Context, paths []*rulesPath) (map[string]uint64, error) {
+	sums := map[string]uint64{}
+	for _, p := range paths {
+		if p.counts == nil {
+			continue
+		}
+		counts, err := p.counts(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range counts {
+			sums[p.name] += c.Packets
+		}
+	}
+	return sums, nil
 }
 
 // WrongError is a verdict or a counter that is not what eval says.

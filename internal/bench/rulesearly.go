@@ -205,7 +205,7 @@ func (e *early) dropped(frame []byte) (bool, error) {
 }
 
 // counts are what the rules of the chain have counted in programs.
-func (e *early) counts() ([]eval.Count, error) {
+func (e *early) counts(context.Context) ([]eval.Count, error) {
 	counters, err := e.programs.Counters()
 	if err != nil {
 		return nil, err

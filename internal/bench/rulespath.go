@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -20,8 +21,9 @@ type rulesPath struct {
 	on, off func() error
 	// dropped asks the program about one frame by BPF_PROG_TEST_RUN; nil where there is none.
 	dropped func(frame []byte) (bool, error)
-	// counts are the program's counters of rules so far, by index; nil where there are none.
-	counts func() ([]eval.Count, error)
+	// counts are the counters of rules so far, by index: the program's or the kernel's. Nil where there are none.
+	counts func(context.Context) ([]eval.Count, error)
+	landed uint64 // frames that came by this path while it was measured
 	// beat lets the program go on for a while; nil where there is none.
 	beat func() error
 	// frames makes the path's own generator, where it is not that of all.
@@ -111,6 +113,7 @@ func (b *rulesBed) fire(c core, p *rulesPath, g *generator, window time.Duration
 				return s, err
 			}
 			got = now - arrived
+			p.landed += got
 		}
 		end, err := c.now()
 		if err != nil {
