@@ -110,8 +110,10 @@ func TestSetWatch_Commands_AreToldAs(t *testing.T) {
 		{"add element netdev t i { 65535 }", "i{+ffff}"},
 		{"flush set netdev t i", "i{-0000end -0010 -0030end -0042 -0043end -ffff}"},
 		// A concatenation is one element.
-		{"add set netdev t c { type inet_service . inet_proto; flags interval; elements = { 1-2 . 6, 3 . 17 } }",
-			"netdev t: c{+0001000006000000-0002000006000000 +0003000011000000-0003000011000000 made}"},
+		{
+			"add set netdev t c { type inet_service . inet_proto; flags interval; elements = { 1-2 . 6, 3 . 17 } }",
+			"netdev t: c{+0001000006000000-0002000006000000 +0003000011000000-0003000011000000 made}",
+		},
 		{"delete element netdev t c { 1-2 . 6 }", "c{-0001000006000000-0002000006000000}"},
 		{"add map netdev t v { type inet_service : verdict; elements = { 1 : drop } }", "netdev t: v{+0001:drop made}"},
 		{"add element netdev t v { * : accept }", "v{+:accept}"},
@@ -121,8 +123,10 @@ func TestSetWatch_Commands_AreToldAs(t *testing.T) {
 		{"flush chain netdev t r", "netdev t: __set0{gone}"},
 		{"add table ip u\nadd chain ip u c\nadd chain netdev t c2", "ip u: netdev t:"},
 		{"delete set netdev t h", "netdev t: h{gone}"},
-		{"flush ruleset\nadd table netdev t\nadd set netdev t i { type inet_service; elements = { 9 } }",
-			"ip u: netdev t: i{+0009 made} c{gone} v{gone}"},
+		{
+			"flush ruleset\nadd table netdev t\nadd set netdev t i { type inet_service; elements = { 9 } }",
+			"ip u: netdev t: i{+0009 made} c{gone} v{gone}",
+		},
 		{"delete table netdev t", "netdev t: i{gone}"},
 	} {
 		if _, err := ns.Pipe(step.do+"\n", "nft", "-f", "-"); err != nil {
@@ -199,9 +203,12 @@ func TestSetWatch_FullBuffer_ReportsLossAndGoesOn(t *testing.T) {
 	for i := range 20 {        // nobody reads
 		ns.NFTables(fmt.Sprintf("add element ip t s { %d }\n", i))
 	}
-	for !nextCommit(t, w).Lost {
+	c := nextCommit(t, w)
+	for !c.Lost {
+		c = nextCommit(t, w)
 	}
 	ns.NFTables("add element ip t s { 1000 }\n")
-	for got := ""; got != "s{+03e8}"; got = told(nextCommit(t, w)) {
+	for told(c) != "s{+03e8}" {
+		c = nextCommit(t, w)
 	}
 }

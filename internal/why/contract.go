@@ -1,7 +1,6 @@
 package why
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -39,7 +38,8 @@ func (m Machine) atFlowAdd(f Flow) contract.Flow {
 	k.IPsec = in != nil && contract.IPsec(in.Kind) || f.sampled(reason.SeenIPsec)
 	k.IPsecOut = out != nil && contract.IPsec(out.Kind)
 	k.IPOptions = f.sampled(reason.SlowIPOptions)
-	k.NoReverseRoute = f.Back != "" && f.In != "" && !m.sameWay(f.Back, f.In)
+	// The route that was asked for is one without a mark.
+	k.NoReverseRoute = f.Conn != nil && f.Conn.Mark == 0 && f.Back != "" && f.In != "" && !m.sameWay(f.Back, f.In)
 	k.NoNeighbor = f.NoNeighbor.IsValid()
 	ms := m.caps()
 	k.Path = contract.Down(ms, f.Out).With(contract.Down(ms, f.In))
@@ -106,7 +106,7 @@ func (m Machine) untaken(f Flow, met Meeting) verdict {
 	v.sentence = said + "does not take it: " + i.Text
 	switch r {
 	case reason.FlowNoReverseRoute:
-		v.sentence += fmt.Sprintf(" (%s, and answers leave by %s)", f.In, f.Back)
+		v.sentence += fmt.Sprintf(" (%s, and by the routing table answers leave by %s)", f.In, f.Back)
 	case reason.FlowNeighbour:
 		v.sentence += fmt.Sprintf(" (%s)", f.NoNeighbor)
 	default:
@@ -132,13 +132,13 @@ func (m Machine) asked(f Flow) string {
 
 // notInHardware asks the profiles of the drivers of both devices.
 func (m Machine) notInHardware(f Flow) reason.Reason {
-	k, ms := m.atFlowAdd(f), m.caps()
-	var first reason.Reason
+	ms := m.caps()
+	var profiles []caps.Profile
 	for _, name := range []string{f.In, f.Out} {
 		d, ok := ms.Device(contract.Down(ms, name).Lowest)
 		if p, known := caps.ProfileOf(d); ok && known {
-			first = cmp.Or(first, k.NotInHardware(p, m.Kernel))
+			profiles = append(profiles, p)
 		}
 	}
-	return cmp.Or(first, reason.FlowNotInHardware)
+	return m.atFlowAdd(f).Unseen(m.Kernel, profiles...)
 }

@@ -1,9 +1,12 @@
+// Package rules loads the programs that package bpfgen makes of rules, keeps what they look up and what they count, and
+// lets them execute rules only for as long as the daemon says so.
 package rules
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 	"time"
 
@@ -13,6 +16,9 @@ import (
 	"github.com/nft-offload/nft-offload/internal/plan/element"
 	"github.com/nft-offload/nft-offload/internal/plan/share"
 )
+
+// ErrReread is a change that cannot be told from what the kernel said of it: the set has to be read again.
+var ErrReread = errors.New("the set has to be read again")
 
 // FullError is a set with more elements than its map has room for.
 type FullError struct {
@@ -58,7 +64,7 @@ type entry struct {
 // store is a kind of map with elements in it. Its methods are called one at a time.
 type store interface {
 	// replace makes at most n entries all that there are; those of intervals come in order.
-	replace(n int, entries func(yield func(entry) bool)) error
+	replace(n int, entries iter.Seq[entry]) error
 	// apply takes entries out, which may not be there, and puts others in, which may.
 	apply(gone, come []entry) error
 	// atomic reports whether apply makes a change of n entries at once for readers.
@@ -71,8 +77,9 @@ type store interface {
 }
 
 // NewContents takes over the map of a set. The map stays the caller's to close, after Close. The elements of a hash stay
-// until the first Replace, those of a tree are gone. Report is told when expired elements could not be taken out: the
-// programs must not execute rules with the set until a Replace succeeds. It must not call methods of the contents.
+// until the first Replace; a tree must be empty, or no program may look into it. Report is told when expired elements
+// could not be taken out: the programs must not execute rules with the set until a Replace succeeds. It must not call
+// methods of the contents.
 //
 // Errors: *element.FitError, with which the set is not for programs.
 func NewContents(set share.Set, m *ebpf.Map, report func(error)) (*Contents, error) {
@@ -93,9 +100,9 @@ func NewContents(set share.Set, m *ebpf.Map, report func(error)) (*Contents, err
 func (c *Contents) newStore(m *ebpf.Map) (store, error) {
 	switch {
 	case c.split():
-		return newTreeStore(c.id, m, c.set.Parts[0])
+		return newTreeStore(c.id, m, c.set.Parts[0], c.report)
 	case c.set.Ranges:
-		return newTupleStore(c.id, m, c.set.Parts)
+		return newTupleStore(c.id, m, c.set.Parts, c.report)
 	}
 	return newHash(c.id, m, element.Count(c.set.Parts))
 }
@@ -131,7 +138,7 @@ func (c *Contents) replace(list *element.List) error {
 // Apply makes the changes of a transaction. After an error the map may have part of them: the programs must not execute
 // rules with the set until a Replace succeeds.
 //
-// Errors: element.ErrReread; *FullError and *element.FitError, with which the set is not for programs; what the kernel
+// Errors: ErrReread; *FullError and *element.FitError, with which the set is not for programs; what the kernel
 // said.
 func (c *Contents) Apply(change element.Change) error {
 	c.mu.Lock()
@@ -250,13 +257,15 @@ func (c *Contents) tick() {
 }
 
 // Close ends the care for expired elements. The map keeps what it has.
-func (c *Contents) Close() error {
+func (c *Contents) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return nil
+		return
 	}
 	c.closed = true
 	c.timer.Stop()
-	return c.store.close()
+	if err := c.store.close(); err != nil {
+		c.report(fmt.Errorf("leave the map of set %s: %w", c.id, err))
+	}
 }

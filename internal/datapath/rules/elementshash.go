@@ -3,6 +3,7 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -56,7 +57,7 @@ func newHash(id element.SetID, m *ebpf.Map, words int) (store, error) {
 
 // replace compares the map with what is wanted, which takes a copy of that in memory while it runs: 60 MB for a million
 // elements of one word.
-func (h *hash[K]) replace(n int, entries func(yield func(entry) bool)) error {
+func (h *hash[K]) replace(n int, entries iter.Seq[entry]) error {
 	if n > int(h.m.MaxEntries()) {
 		return h.full()
 	}

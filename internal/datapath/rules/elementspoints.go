@@ -114,7 +114,7 @@ func (n *near) join() ([]entry, error) {
 			begun = false
 		case p.end: // the kernel ends what has expired
 		case begun:
-			return nil, element.ErrReread
+			return nil, ErrReread
 		default:
 			out = append(out, p.entry)
 			begun = true
@@ -126,7 +126,7 @@ func (n *near) join() ([]entry, error) {
 	}
 	if begun {
 		// It goes to the highest key, or to the end of one that has expired.
-		return nil, element.ErrReread
+		return nil, ErrReread
 	}
 	return out, nil
 }
@@ -144,7 +144,7 @@ func (n *near) apply(come []entry) error {
 	}
 	err := n.c.store.apply(gone, come)
 	if _, overlap := errors.AsType[*tree.OverlapError](err); overlap {
-		return element.ErrReread
+		return ErrReread
 	}
 	return err
 }

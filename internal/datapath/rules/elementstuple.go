@@ -2,11 +2,11 @@ package rules
 
 import (
 	"errors"
+	"iter"
 	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"github.com/nft-offload/nft-offload/internal/bpfgen/tree"
 	"github.com/nft-offload/nft-offload/internal/bpfgen/tuple"
@@ -19,35 +19,21 @@ import (
 // here besides.
 type tupleStore struct {
 	id     element.SetID
-	bits   []int
-	arena  []byte
-	table  *tuple.Table
+	parts  []share.Part
+	in     *Intervals
 	have   map[string]entry // by the words of the first and the last key
 	expiry expiry[string]
 }
 
-func newTupleStore(id element.SetID, m *ebpf.Map, parts []share.Part) (store, error) {
-	s := &tupleStore{id: id, have: map[string]entry{}}
-	for _, p := range parts {
-		if p.Host && p.Bits > 8 {
-			return nil, &element.FitError{Set: id, Reason: "has intervals of keys in the machine's byte order"}
-		}
-		s.bits = append(s.bits, p.Bits)
-	}
-	room, err := tuple.NewSpace(s.bits, tuple.Widest(s.bits))
+func newTupleStore(id element.SetID, m *ebpf.Map, parts []share.Part, report func(error)) (store, error) {
+	in, err := intervalsOf(id, m, parts, report)
 	if err != nil {
-		return nil, &element.FitError{Set: id, Reason: "has keys that are too long"}
-	}
-	if s.arena, err = mapArena(m, room.Layout()); err != nil {
 		return nil, err
 	}
-	if s.table, err = tuple.New(cells(s.arena), room, grace); err != nil {
-		return nil, errors.Join(err, unix.Munmap(s.arena))
-	}
-	return s, nil
+	return &tupleStore{id: id, parts: parts, in: in, have: map[string]entry{}}, nil
 }
 
-func (s *tupleStore) replace(n int, entries func(yield func(entry) bool)) error {
+func (s *tupleStore) replace(n int, entries iter.Seq[entry]) error {
 	want := make(map[string]entry, n)
 	var come []entry
 	for e := range entries {
@@ -98,7 +84,7 @@ func (s *tupleStore) apply(gone, come []entry) error {
 		in = append(in, s.element(e))
 		fresh[key] = e
 	}
-	if err := s.table.Apply(out, in); err != nil {
+	if err := s.in.Apply(out, in); err != nil {
 		return s.refused(err)
 	}
 	for key := range stale {
@@ -144,15 +130,15 @@ func (s *tupleStore) expire(now time.Time) (time.Time, error) {
 // find is for sets whose intervals the kernel splits, which these are not.
 func (s *tupleStore) find([]uint64) (entry, bool) { return entry{}, false }
 
-func (s *tupleStore) close() error { return unix.Munmap(s.arena) }
+func (s *tupleStore) close() error { return s.in.Close() }
 
 // element is an entry with its components as intervals.
 func (s *tupleStore) element(e entry) tuple.Element {
 	out := tuple.Element{Data: e.data}
 	at := 0
-	for _, n := range s.bits {
+	for _, p := range s.parts {
 		var iv space.Interval
-		if n > element.WordBits {
+		if p.Bits > element.WordBits {
 			iv.First.Hi, iv.Last.Hi = e.first[at], e.last[at]
 			at++
 		}

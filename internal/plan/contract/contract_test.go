@@ -92,7 +92,7 @@ func hardware(t *testing.T, check func(any, reason.Reason, reason.Reason)) {
 		reason.FlowGRENotInHardware:     {Proto: contract.GRE},
 		reason.FlowNotInHardware:        {Proto: contract.TCP},
 	} {
-		check(f, f.Unseen(mtk, v), want)
+		check(f, f.Unseen(v, mtk), want)
 	}
 	check("ixgbe", contract.Flow{Proto: contract.TCP}.NotInHardware(ixgbe, v), reason.FlowNotOfFTDriver)
 	check("IPv4 NAT", contract.Flow{Proto: contract.TCP, NAT: true}.NotInHardware(mtk, v), reason.None)

@@ -157,11 +157,13 @@ func (f Flow) NotInHardware(p caps.Profile, v caps.Version) reason.Reason {
 	return reason.None
 }
 
-// Unseen is what to say of a flow that is in the flowtable and not in hardware, for no reason that is known beforehand:
-// the kernel drops what the driver says.
-func (f Flow) Unseen(p caps.Profile, v caps.Version) reason.Reason {
-	if r := f.NotInHardware(p, v); r != reason.None {
-		return r
+// Unseen is what to say of a flow that is in the flowtable and not in hardware: what the profiles of its devices know, else
+// only that it is so, because the kernel drops what the driver says.
+func (f Flow) Unseen(v caps.Version, devices ...caps.Profile) reason.Reason {
+	for _, p := range devices {
+		if r := f.NotInHardware(p, v); r != reason.None {
+			return r
+		}
 	}
 	return reason.FlowNotInHardware
 }

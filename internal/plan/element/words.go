@@ -1,7 +1,6 @@
 package element
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/nft-offload/nft-offload/internal/plan/share"
@@ -95,9 +94,6 @@ func Highest(dst []uint64, parts []share.Part) []uint64 {
 	}
 	return dst
 }
-
-// ErrReread is a change that cannot be told from what the kernel said of it: the set has to be read again.
-var ErrReread = errors.New("the set has to be read again")
 
 // FitError is an element that programs cannot have: the set, and what looks it up, stays with the kernel.
 type FitError struct {
