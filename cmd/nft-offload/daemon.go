@@ -79,7 +79,7 @@ func (r *runner) run() (err error) {
 	var watched *watchedRules
 	if r.options.rules != rulesOff {
 		watched = newWatchedRules()
-		source, whole = watched, chains{r.env}
+		source, whole = watched, chains{r.env, watched}
 	}
 	v, err := engine.Read(r.env.ctx, source, r.links, whole)
 	if r.env.ctx.Err() != nil {

@@ -13,21 +13,27 @@ import (
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/datapath/rules"
 	"github.com/nft-offload/nft-offload/internal/engine"
+	"github.com/nft-offload/nft-offload/internal/handover"
 	"github.com/nft-offload/nft-offload/internal/nft"
 	"github.com/nft-offload/nft-offload/internal/plan/element"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
 // chains is the live ruleset, whole, and the machine, as the engine wants them.
-type chains struct{ env *env }
+type chains struct {
+	env   *env
+	rules *watchedRules
+}
 
+// Read returns what the last reading of the ruleset has found: both are one.
 func (c chains) Read(ctx context.Context) (*ruleset.Ruleset, caps.Machine, error) {
 	m, _, err := c.env.readMachine(ctx, os.DirFS("/"))
 	if err != nil {
 		return nil, m, err
 	}
-	rs, err := nft.Read(ctx, "", nil)
-	return rs, m, err
+	c.rules.mu.Lock()
+	defer c.rules.mu.Unlock()
+	return c.rules.whole, m, nil
 }
 
 // rulesDir is where the pins of generated programs are, below those of the datapath.
@@ -155,9 +161,8 @@ func (s sets) Apply(c element.Change) error {
 
 // watchedRules is the live ruleset, of which changes of elements are told apart from those of rules.
 type watchedRules struct {
-	nftSource
-
 	mu    sync.Mutex
+	whole *ruleset.Ruleset // of the last reading
 	watch *nft.SetWatch
 	want  map[element.SetID]bool
 	// wrong has what is said of elements that expired and are there still: the programs must not go on with them.
@@ -172,6 +177,14 @@ func (w *watchedRules) report(err error) {
 	case w.wrong <- err:
 	default:
 	}
+}
+
+func (w *watchedRules) Read(ctx context.Context) (handover.Ruleset, error) {
+	h, whole, err := nft.ListWhole(ctx)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.whole = whole
+	return h, err
 }
 
 func (w *watchedRules) subscribe(ids []element.SetID) {

@@ -342,6 +342,7 @@ func (e *Engine) report() {
 			e.cfg.Log.Info("device", attrs...)
 		}
 	}
+	e.reportRules(now)
 	for name := range e.said {
 		if _, ok := now[name]; !ok {
 			e.cfg.Log.Info("device left", "device", name)
@@ -350,7 +351,7 @@ func (e *Engine) report() {
 	if empty := len(now) == 0; empty != e.idle {
 		e.idle = empty
 		if empty {
-			e.cfg.Log.Warn("the ruleset has no flowtable, so there is nothing to carry: write `flow add` rules, or run `nft-offload enable DEVICE DEVICE`")
+			e.cfg.Log.Warn("the ruleset has no flowtable and no ingress chain, so there is nothing to carry: write `flow add` rules, or run `nft-offload enable DEVICE DEVICE`")
 		}
 	}
 	e.said = now
