@@ -70,7 +70,7 @@ func (d *rulesDemo) change(ctx context.Context, dm *daemon, verb string) (RulesD
 	c.CommandMs = inMillis(took)
 	commit, ok := <-committed
 	if !ok {
-		return c, errNoEffect
+		return c, noEffect(ctx)
 	}
 	c.EffectMs = max(0, inMillis(effect.Sub(commit)))
 	if verb == "add" {
@@ -131,5 +131,13 @@ func (d *rulesDemo) stream(ctx context.Context, dm *daemon, arrive bool, base ui
 		}
 		time.Sleep(changePace)
 	}
-	return effect, stopped, errNoEffect
+	return effect, stopped, noEffect(ctx)
+}
+
+// noEffect is why the watch ended: somebody wanted it to, or its time was over.
+func noEffect(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err()
+	}
+	return errNoEffect
 }
