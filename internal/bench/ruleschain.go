@@ -233,10 +233,9 @@ const elementsPerCommand = 50_000
 func (k chainKind) fill() string {
 	var b strings.Builder
 	for i := range k.elements {
-		switch {
-		case i%elementsPerCommand == 0:
+		if i%elementsPerCommand == 0 {
 			fmt.Fprintf(&b, "add element netdev %s %s { ", rulesTable, rulesSet)
-		default:
+		} else {
 			b.WriteString(", ")
 		}
 		b.WriteString(k.element(i))

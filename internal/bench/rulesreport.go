@@ -12,8 +12,10 @@ type RulesReport struct {
 	Targets []Target   `json:"targets"`
 	// Refused are rows that are not shown, because the frames did not have the verdicts and counters that they should.
 	Refused []RulesRefused `json:"refused,omitempty"`
-	Machine Machine        `json:"machine"`
-	Method  []string       `json:"method"`
+	// Cut are chains that had fewer rounds than asked for, because the benchmark would have taken too long.
+	Cut     []string `json:"cut,omitempty"`
+	Machine Machine  `json:"machine"`
+	Method  []string `json:"method"`
 }
 
 // RulesRow is one path through one chain.
@@ -89,6 +91,9 @@ func (r RulesReport) WriteText(w io.Writer) error {
 	}
 	for _, n := range r.Refused {
 		wrap(&b, "", fmt.Sprintf("NOT SHOWN: %s, %s, %d rules, %d elements: %s", n.Path, shapeText(n.Shape, n.Keys), n.Rules, n.Elements, n.Why))
+	}
+	for _, c := range r.Cut {
+		wrap(&b, "", "FEWER ROUNDS: "+c)
 	}
 	r.writeChanges(&b)
 	Report{Targets: r.Targets}.writeTargets(&b)
