@@ -210,7 +210,7 @@ func (w *watchedRules) Watch(ctx context.Context) (<-chan engine.Change, error) 
 	want := w.want
 	w.mu.Unlock()
 	watch.Subscribe(func(id element.SetID) bool { return want[id] })
-	return w.join(ctx, translate(ctx, watch.Commits(), commitChange)), nil
+	return w.join(ctx, translate(ctx, watch.Commits(), w.change)), nil
 }
 
 // join puts what went wrong between the changes.
@@ -239,8 +239,8 @@ func (w *watchedRules) join(ctx context.Context, changes <-chan engine.Change) <
 	return out
 }
 
-// commitChange is a transaction as the engine wants it.
-func commitChange(c nft.Commit) (engine.Change, bool) {
+// change is a transaction as the engine wants it.
+func (w *watchedRules) change(c nft.Commit) (engine.Change, bool) {
 	switch {
 	case c.Err != nil:
 		return engine.Change{}, false // the channel closes behind it
@@ -251,6 +251,21 @@ func commitChange(c nft.Commit) (engine.Change, bool) {
 		What: generationText(c.Generation, c.Process), Elements: c.Changes, Generation: c.Generation,
 		// Either nothing but elements of sets that programs look into has changed, or anything may have.
 		Reread: len(c.Tables) > 0 || len(c.Changes) == 0,
-		Rules:  slices.ContainsFunc(c.Tables, func(t nft.TableID) bool { return t.Family == ruleset.Netdev || t.Family == ruleset.Inet }),
+		Rules:  slices.ContainsFunc(c.Tables, w.concerns),
 	}, true
+}
+
+// concerns reports whether what runs early may depend on a table: on its ingress chains, or on a flowtable that packets
+// come to before them.
+func (w *watchedRules) concerns(t nft.TableID) bool {
+	if t.Family == ruleset.Netdev || t.Family == ruleset.Inet {
+		return true
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.whole == nil {
+		return true
+	}
+	known := w.whole.Table(t.Family, t.Name)
+	return known == nil || len(known.Flowtables) > 0
 }

@@ -109,25 +109,3 @@ func devicesOf(want Desired) map[uint32]bool {
 	delete(out, 0)
 	return out
 }
-
-// reportRules logs what is new about the rules of devices; now is what the log says of each.
-func (e *Engine) reportRules(now map[string]string) {
-	for _, d := range e.view.early.devices {
-		software := 0
-		for _, s := range d.Software {
-			software += s.Rules
-		}
-		attrs := []any{"device", d.Name, "hook", d.Hook, "early", d.Early, "nftables", software}
-		if !d.Reason.OK() {
-			attrs = append(attrs, "code", d.Reason.Code, "reason", d.Reason.Error())
-		}
-		if d.Said != "" {
-			attrs = append(attrs, "verifier", d.Said)
-		}
-		name := "rules of " + d.Name
-		now[name] = fmt.Sprint(attrs)
-		if e.said[name] != now[name] {
-			e.cfg.Log.Info("rules", attrs...)
-		}
-	}
-}

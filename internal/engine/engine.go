@@ -92,7 +92,7 @@ func New(cfg Config) *Engine {
 	}
 	e.gate = newGate(cfg.Rules, func() bool { return e.blind.Load() > 0 }, e.problem)
 	e.bumper = newBumper(cfg.Datapath.Bump, e.problem)
-	e.reader = newReader(cfg.Source, cfg.Links, cfg.Chains, e.gate.now, e.problem)
+	e.reader = newReader(cfg.Source, cfg.Links, cfg.Chains, e.gate.now, e.gate.waits, e.problem)
 	return e
 }
 
@@ -327,54 +327,6 @@ func (e *Engine) refuse(r Refusal) bool {
 		e.refused[e.want.Devices[i].Ifindex] = f
 	}
 	return retry
-}
-
-// report logs what is new about devices.
-func (e *Engine) report() {
-	now := map[string]string{}
-	for _, d := range e.decisions {
-		lines := logLines(d)
-		now[d.Name] = fmt.Sprint(lines)
-		if e.said[d.Name] == now[d.Name] {
-			continue
-		}
-		for _, attrs := range lines {
-			e.cfg.Log.Info("device", attrs...)
-		}
-	}
-	e.reportRules(now)
-	for name := range e.said {
-		if _, ok := now[name]; !ok {
-			e.cfg.Log.Info("device left", "device", name)
-		}
-	}
-	if empty := len(now) == 0; empty != e.idle {
-		e.idle = empty
-		if empty {
-			e.cfg.Log.Warn("the ruleset has no flowtable and no ingress chain, so there is nothing to carry: write `flow add` rules, or run `nft-offload enable DEVICE DEVICE`")
-		}
-	}
-	e.said = now
-}
-
-// logLines are what the log says of a decision: where it runs, and a line for each reason behind the first.
-func logLines(d Decision) [][]any {
-	lines := [][]any{{"device", d.Name, "hook", d.Hook}}
-	if where := d.Where(); where != string(d.Hook) {
-		lines[0] = append(lines[0], "where", where)
-	}
-	for i, r := range d.Reasons() {
-		attrs := []any{"code", r.Code, "reason", r.Error()}
-		if i == 0 {
-			lines[0] = append(lines[0], attrs...)
-			continue
-		}
-		lines = append(lines, append([]any{"device", d.Name}, attrs...))
-	}
-	for _, u := range d.SlowAbove() {
-		lines = append(lines, []any{"device", d.Name, "slow_above", u.Name, "code", u.Reason.Code, "reason", u.Reason.Error()})
-	}
-	return lines
 }
 
 func (e *Engine) sweepOnce() {

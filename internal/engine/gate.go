@@ -103,6 +103,13 @@ func (g *gate) now() uint64 {
 	return g.seq
 }
 
+// waits reports whether programs are suspended until the next reading.
+func (g *gate) waits() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.rules != nil && g.made != g.seq && len(g.devices) > 0
+}
+
 // admit says that what is loaded was made of a reading after the change of this number.
 func (g *gate) admit(seq uint64) {
 	g.mu.Lock()

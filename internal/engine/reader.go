@@ -10,7 +10,8 @@ import (
 )
 
 // Between two readings of the machine at least this much time passes, and at least ten times what the last reading
-// took: a ruleset with large sets takes a second to list, and its elements may change all the time.
+// took: a large ruleset takes a second to list, and it may change all the time. Where rules wait to be executed early
+// again, it is as long as the last reading took.
 const (
 	readGap      = 100 * time.Millisecond
 	readGapTimes = 10
@@ -53,13 +54,14 @@ type reader struct {
 	links  Links
 	chains Chains
 	seq    func() uint64 // numbers the changes
+	urgent func() bool   // rules wait for the next reading
 	ask    chan struct{} // room for one
 	views  chan View
 	log    func(string, error)
 }
 
-func newReader(s Source, l Links, c Chains, seq func() uint64, log func(string, error)) *reader {
-	return &reader{source: s, links: l, chains: c, seq: seq, ask: make(chan struct{}, 1), views: make(chan View), log: log}
+func newReader(s Source, l Links, c Chains, seq func() uint64, urgent func() bool, log func(string, error)) *reader {
+	return &reader{source: s, links: l, chains: c, seq: seq, urgent: urgent, ask: make(chan struct{}, 1), views: make(chan View), log: log}
 }
 
 func (r *reader) request() {
@@ -85,7 +87,7 @@ func (r *reader) run(ctx context.Context) {
 		case <-r.ask:
 		}
 		begin := time.Now()
-		gap := readGap
+		gap, rest := readGap, time.Duration(0)
 		v, err := r.read(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -95,17 +97,24 @@ func (r *reader) run(ctx context.Context) {
 			r.request()
 			gap = readRetry
 		default:
-			gap = max(gap, readGapTimes*time.Since(begin))
+			gap = max(gap, time.Since(begin))
+			rest = (readGapTimes - 1) * time.Since(begin)
 			select {
 			case <-ctx.Done():
 				return
 			case r.views <- v:
 			}
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(gap):
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(gap):
+			}
+			if rest < readGap || r.urgent() {
+				break
+			}
+			gap, rest = readGap, rest-readGap
 		}
 	}
 }

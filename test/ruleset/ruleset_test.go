@@ -318,3 +318,24 @@ func snapshotOptions() testkit.SnapshotOptions {
 	}
 	return o
 }
+
+func TestKeptProgramsLeaveTheRulesToNftables(t *testing.T) {
+	hooks(t, func(t *testing.T, hook engine.Hook) {
+		m := newMachine(t)
+		d := m.run(hook, "--keep")
+		m.send("10.9.0.3", 10)
+		if err := d.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		m.send("10.9.0.3", 10)
+		if n := m.dropped("the set"); n != 10 {
+			t.Errorf("nftables dropped %d of 10", n)
+		}
+		if early, all := m.counts(m.handle("the set"), "plan", "--counters"); early != 10 || all != 20 {
+			t.Errorf("with no daemon: %d early, %d in all", early, all)
+		}
+		if out, err := daemon.Command(t, m.host, "withdraw"); err != nil {
+			t.Errorf("withdraw: %v: %s", err, out)
+		}
+	})
+}
