@@ -100,7 +100,7 @@ func TestSourcesWritesEveryAddressOnceWithRightChecksums(t *testing.T) {
 
 func TestTextOfRulesFitsEightyColumns(t *testing.T) {
 	var r RulesReport
-	costs := Costs{MemoryBytes: 123 << 20, LoadMs: 12345, FillMs: 54321, ReloadMs: 12345, ChangeMs: 1.5}
+	costs := Costs{MemoryBytes: 123 << 20, LoadMs: 12345, FillMs: 54321, ReloadMs: 12345, ChangeMs: 1.5, Reload: &Reload{9999, 9999, 9999, 9999, 99}}
 	for _, p := range []string{PathNFT, PathTC, PathXDP, PathDrop, PathSender} {
 		for _, k := range (RulesOptions{}).withDefaults().groups() {
 			s := burst{packets: 1, elapsed: 1234567 * time.Nanosecond}
@@ -117,7 +117,7 @@ func TestTextOfRulesFitsEightyColumns(t *testing.T) {
 	}
 	for line := range strings.Lines(b.String()) {
 		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > textWidth {
-			t.Errorf("%d columns: %s", n, line)
+			t.Fatalf("%d columns: %s", n, line)
 		}
 	}
 }

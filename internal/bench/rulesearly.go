@@ -51,7 +51,7 @@ func (b *rulesBed) early(ctx context.Context, p pins, k chainKind, rs *ruleset.R
 // costs loads the program, and once more, and changes the set, with a clock.
 func (e *early) costs(ctx context.Context, c *Costs) error {
 	start := time.Now()
-	if err := e.swap(e.rules); err != nil {
+	if _, err := e.swap(e.rules); err != nil {
 		return err
 	}
 	c.LoadMs = inMillis(time.Since(start))
@@ -72,10 +72,14 @@ func (e *early) costs(ctx context.Context, c *Costs) error {
 		if err != nil {
 			return err
 		}
-		if err := e.swap(rs); err != nil {
+		read := time.Since(start)
+		parts, err := e.swap(rs)
+		if err != nil {
 			return err
 		}
 		c.ReloadMs = inMillis(time.Since(start))
+		parts.ReadMs = inMillis(read)
+		c.Reload = &parts
 	}
 	var err error
 	if c.MemoryBytes, err = memoryOf(e.loaded); err != nil {
@@ -115,35 +119,49 @@ func (e *early) open(dir string) (err error) {
 	return err
 }
 
-// swap loads the program of a ruleset and puts it in the place of the last one.
-func (e *early) swap(rs *ruleset.Ruleset) error {
+// swap loads the program of a ruleset and puts it in the place of the last one. It says how long the steps took.
+func (e *early) swap(rs *ruleset.Ruleset) (took Reload, err error) {
+	last := time.Now()
+	lap := func() float64 {
+		start := last
+		last = time.Now()
+		return inMillis(last.Sub(start))
+	}
 	s, err := e.share(rs)
 	if err != nil {
-		return err
+		return took, err
 	}
+	took.PlanMs = lap()
 	made, err := bpfgen.Compile(*s, bpfgen.Options{Next: true})
 	if err != nil {
-		return err
+		return took, err
 	}
-	var legend []rules.Rule
+	took.CompileMs = lap()
+	next, err := e.programs.Load(rules.Device{Name: e.bed.r0.name, Hook: s.Hook, Share: s, Legend: legend(rs, made), Made: made})
+	if err != nil {
+		return took, err
+	}
+	took.LoadMs = lap()
+	if err := e.attach(next); err != nil {
+		return took, errors.Join(err, next.End())
+	}
+	took.SwapMs = lap()
+	old := e.loaded
+	e.loaded, e.rules = next, rs
+	if old != nil {
+		err = old.End()
+	}
+	return took, err
+}
+
+func legend(rs *ruleset.Ruleset, made *bpfgen.Program) []rules.Rule {
+	var out []rules.Rule
 	for _, r := range made.Counters {
-		legend = append(legend, rules.Rule{
+		out = append(out, rules.Rule{
 			Family: string(r.Family), Table: r.Table, TableHandle: rs.Table(r.Family, r.Table).Handle, Chain: r.Chain, Handle: r.Handle,
 		})
 	}
-	next, err := e.programs.Load(rules.Device{Name: e.bed.r0.name, Hook: s.Hook, Share: s, Legend: legend, Made: made})
-	if err != nil {
-		return err
-	}
-	if err := e.attach(next); err != nil {
-		return errors.Join(err, next.End())
-	}
-	last := e.loaded
-	e.loaded, e.rules = next, rs
-	if last != nil {
-		return last.End()
-	}
-	return nil
+	return out
 }
 
 // share is what plan makes of the chain for r0.

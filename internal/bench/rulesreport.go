@@ -41,7 +41,17 @@ type Costs struct {
 	LoadMs      float64 `json:"load_ms,omitempty"`      // the chain, from nothing
 	FillMs      float64 `json:"fill_ms,omitempty"`      // all elements of the set
 	ReloadMs    float64 `json:"reload_ms,omitempty"`    // the same rules once more, from nft's listing to the swap
+	Reload      *Reload `json:"reload,omitempty"`       // its parts; nil where it has none
 	ChangeMs    float64 `json:"change_ms,omitempty"`    // one element, from the kernel's commit to the effect
+}
+
+// Reload is what a reload is made of.
+type Reload struct {
+	ReadMs    float64 `json:"read_ms"` // nft's listing
+	PlanMs    float64 `json:"plan_ms"`
+	CompileMs float64 `json:"compile_ms"`
+	LoadMs    float64 `json:"load_ms"` // maps, their contents, the verifier
+	SwapMs    float64 `json:"swap_ms"`
 }
 
 // RulesRefused is a row that is not shown, and why.
@@ -141,11 +151,15 @@ func (r RulesReport) writeChanges(b *strings.Builder) {
 			continue
 		}
 		if first {
-			fmt.Fprintf(b, "\n%-12s %-10s %8s %12s %12s\n", "CHANGES", "SHAPE", "SIZE", "RELOAD MS", "ELEMENT MS")
+			fmt.Fprintf(b, "\n%-12s %-10s %8s %8s  %-27s %8s\n", "CHANGES, MS", "SHAPE", "SIZE", "RELOAD", "READ/PLAN/COMPILE/LOAD/SWAP", "ELEMENT")
 			first = false
 		}
-		fmt.Fprintf(b, "%-12s %-10s %8d %12s %12s\n", row.Path, shapeText(row.Shape, row.Keys), max(row.Rules, row.Elements),
-			millis(row.ReloadMs), millis(row.ChangeMs))
+		parts := ""
+		if p := row.Reload; p != nil {
+			parts = fmt.Sprintf("%.0f/%.0f/%.0f/%.0f/%.0f", p.ReadMs, p.PlanMs, p.CompileMs, p.LoadMs, p.SwapMs)
+		}
+		fmt.Fprintf(b, "%-12s %-10s %8d %8s  %-27s %8s\n", row.Path, shapeText(row.Shape, row.Keys), max(row.Rules, row.Elements),
+			millis(row.ReloadMs), parts, millis(row.ChangeMs))
 	}
 }
 

@@ -27,10 +27,10 @@ func (r RulesReport) chainTargets(shape string) (out []Target) {
 	}
 	for _, path := range []string{PathXDP, PathTC} {
 		if v, ok := r.growth(path, RulesRow{Shape: shape, Rules: 1}, RulesRow{Shape: shape, Rules: 10_000}); ok {
-			out = append(out, target(fmt.Sprintf("10000 rules/1 rule, %s, %s", shape, path), v, 2, true))
+			out = append(out, target(fmt.Sprintf("10000 rules/1, %s, %s", shape, path), v, 2, true))
 		}
 		if w, ok := r.find(path, shape, "", 10_000, 0); ok {
-			out = append(out, target(fmt.Sprintf("reload of 10000 rules, %s, %s, ms", shape, path), w.ReloadMs, 1000, true))
+			out = append(out, target(fmt.Sprintf("reload of 10000, %s, %s, ms", shape, path), w.ReloadMs, 1000, true))
 		}
 	}
 	return out
@@ -44,7 +44,7 @@ func (r RulesReport) setTargets(keys string) (out []Target) {
 			out = append(out, target(fmt.Sprintf("set 1000000/1000, %s, %s", keys, path), v, 3, true))
 		}
 		if w, ok := r.find(path, ShapeSet, keys, 1, large.Elements); ok {
-			out = append(out, target(fmt.Sprintf("one of 1000000, %s, %s, ms", keys, path), w.ChangeMs, 10, true))
+			out = append(out, target(fmt.Sprintf("1 of 1000000, %s, %s, ms", keys, path), w.ChangeMs, 10, true))
 		}
 	}
 	return out
