@@ -106,7 +106,6 @@ func (k *linker) link(i int, prologue *code) (asm.Instructions, error) {
 		c.append(prologue)
 	} else {
 		c.start()
-		c.masks()
 		c.add(load(asm.R1, atResume, asm.Word))
 		for _, n := range k.enters[i] {
 			c.jump(asm.JEq.Imm(asm.R1, int32(n), ""), entryLabel(n))

@@ -9,8 +9,8 @@ import (
 // Registers that keep their meaning in a chunk. R1 to R5 are anybody's; R0 is what was called for.
 const (
 	regCtx     = asm.R6
-	regAbsent  = asm.R7 // classes of fields that the packet has not
-	regDoubt   = asm.R8 // classes of fields of which the program cannot tell
+	regAbsent  = asm.R7 // in the prologue: classes of fields that the packet has not
+	regDoubt   = asm.R8 // in the prologue: classes of fields of which the program cannot tell
 	regScratch = asm.R9
 )
 
@@ -121,24 +121,79 @@ func (c *code) size() int {
 	return n
 }
 
-// link resolves the jumps.
+// link resolves the jumps. Instructions that are never come to are left out: the kernel refuses them.
 func (c *code) link() (asm.Instructions, error) {
-	at := make([]int, len(c.ins)+1)
-	for i, ins := range c.ins {
-		at[i+1] = at[i] + width(ins)
+	target := make([]int, len(c.ins)) // of a jump: where it goes
+	for i := range target {
+		target[i] = unbound
 	}
 	for _, j := range c.jumps {
 		if j.to < 0 || c.labels[j.to] == unbound || c.labels[j.to] >= len(c.ins) {
 			return nil, fmt.Errorf("link instruction %d: no place for label %d", j.at, j.to)
 		}
-		distance := at[c.labels[j.to]] - at[j.at] - 1
-		if distance > 1<<15-1 || distance < -1<<15 {
-			return nil, fmt.Errorf("link instruction %d: the jump is %d instructions far", j.at, distance)
-		}
-		c.ins[j.at].Offset = int16(distance)
-		c.ins[j.at] = c.ins[j.at].WithReference("")
+		target[j.at] = c.labels[j.to]
 	}
-	return c.ins, nil
+	live := c.live(target)
+	at := make([]int, len(c.ins)+1) // where an instruction is in the program
+	for i, ins := range c.ins {
+		at[i+1] = at[i]
+		if live[i] {
+			at[i+1] += width(ins)
+		}
+	}
+	out := make(asm.Instructions, 0, len(c.ins))
+	for i, ins := range c.ins {
+		if !live[i] {
+			continue
+		}
+		if target[i] != unbound {
+			distance := at[target[i]] - at[i] - 1
+			if distance > 1<<15-1 || distance < -1<<15 {
+				return nil, fmt.Errorf("link instruction %d: the jump is %d instructions far: %w", i, distance, ErrTooLarge)
+			}
+			ins.Offset = int16(distance)
+			ins = ins.WithReference("")
+		}
+		out = append(out, ins)
+	}
+	return out, nil
+}
+
+// live says which instructions may be come to. A jump to what follows is as good as none.
+func (c *code) live(target []int) []bool {
+	live := make([]bool, len(c.ins))
+	todo := []int{0}
+	for len(todo) > 0 {
+		i := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for i < len(c.ins) && !live[i] {
+			live[i] = true
+			op := c.ins[i].OpCode
+			always := op.Class().IsJump() && op.JumpOp() == asm.Ja
+			if target[i] != unbound && !always {
+				todo = append(todo, target[i])
+			}
+			switch {
+			case always:
+				i = target[i]
+			case op.Class().IsJump() && op.JumpOp() == asm.Exit:
+				i = len(c.ins)
+			default:
+				i++
+			}
+		}
+	}
+	next := len(c.ins)
+	for i := len(c.ins) - 1; i >= 0; i-- {
+		op := c.ins[i].OpCode
+		if live[i] && op.Class().IsJump() && op.JumpOp() == asm.Ja && target[i] > i && target[i] <= next {
+			live[i] = false
+		}
+		if live[i] {
+			next = i
+		}
+	}
+	return live
 }
 
 // The instructions that are needed everywhere.

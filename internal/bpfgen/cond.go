@@ -31,7 +31,9 @@ type matcher struct {
 	l    *layout
 	maps *maps
 	next label // where a packet goes that the entry does not match
-	sure uint32
+	// unsure is where one goes of which the program cannot tell; sure is the classes that it was asked for.
+	unsure label
+	sure   uint32
 }
 
 // conds adds the conditions of an entry: a packet that meets them falls through, another goes to next. One for which a
@@ -42,7 +44,7 @@ func (m *matcher) conds(cs []share.Cond) error {
 		all |= m.l.bits(c.Fields)
 	}
 	if all != 0 {
-		m.jump(asm.JSet.Imm(regAbsent, int32(all), ""), m.next)
+		m.any(atAbsent, all, m.next)
 	}
 	for i := range cs {
 		if err := m.cond(&cs[i]); err != nil {
@@ -56,7 +58,7 @@ func (m *matcher) conds(cs []share.Cond) error {
 func (m *matcher) told(fs []share.Field) {
 	ask := m.l.bits(fs) & m.l.doubtful() &^ m.sure
 	if ask != 0 {
-		m.jump(asm.JSet.Imm(regDoubt, int32(ask), ""), toLeave)
+		m.any(atDoubt, ask, m.unsure)
 		m.sure |= ask
 	}
 }

@@ -47,7 +47,7 @@ func (c *counters) slot(e *share.Entry) int32 {
 // entry writes the code of an entry. It falls through where the next entry is to follow.
 func (g *generator) entry(i int) (*code, error) {
 	e := &g.share.Entries[i]
-	m := &matcher{code: &code{}, l: g.layout, maps: g.maps}
+	m := &matcher{code: &code{}, l: g.layout, maps: g.maps, unsure: toLeave}
 	m.next = m.label()
 	if err := m.conds(e.Conds); err != nil {
 		return nil, err
@@ -121,7 +121,7 @@ func (m *matcher) verdictMap(i int, e *share.Entry, end int) error {
 		return err
 	}
 	if b := m.l.bits(e.Key); b != 0 {
-		m.jump(asm.JSet.Imm(regAbsent, int32(b), ""), m.next)
+		m.any(atAbsent, b, m.next)
 	}
 	m.told(e.Key)
 	m.lookup(name, e.Key)

@@ -121,10 +121,15 @@ func joinLines(lines []string) string {
 	return string(b)
 }
 
-// tagger makes a program that pushes the tag in cb[0] (the EtherType) and cb[1], and calls the first chunk.
+// tagger makes a program that cuts the packet to cb[2] bytes, which the kernel would not take from BPF_PROG_TEST_RUN,
+// pushes the tag in cb[0] (the EtherType) and cb[1], and calls the first chunk.
 func (l *loaded) tagger() *ebpf.Program {
 	ins := asm.Instructions{
 		asm.Mov.Reg(asm.R6, asm.R1),
+		asm.LoadMem(asm.R2, asm.R6, 56, asm.Word),
+		asm.Mov.Imm(asm.R3, 0),
+		asm.FnSkbChangeTail.Call(),
+		asm.JNE.Imm(asm.R0, 0, "fail"),
 		asm.LoadMem(asm.R2, asm.R6, 48, asm.Word),
 		asm.LoadMem(asm.R3, asm.R6, 52, asm.Word),
 		asm.JEq.Imm(asm.R2, 0, "call"),
@@ -135,7 +140,7 @@ func (l *loaded) tagger() *ebpf.Program {
 		asm.LoadMapPtr(asm.R2, 0).WithReference(ChunkMap),
 		asm.Mov.Imm(asm.R3, 0),
 		asm.FnTailCall.Call(),
-		asm.Mov.Imm(asm.R0, 77),
+		asm.Mov.Imm(asm.R0, 77).WithSymbol("fail"),
 		asm.Return(),
 	}
 	return l.program("tagger", ins)
@@ -159,6 +164,9 @@ func (l *loaded) run(frame []byte) int32 {
 			ctx.CB[0], ctx.CB[1] = uint32(t), uint32(binary.BigEndian.Uint16(frame[14:]))
 			opts.Data = slices.Concat(frame[:12], frame[16:])
 		}
+		ctx.CB[2] = uint32(len(opts.Data))
+		opts.Data = slices.Concat(opts.Data, make([]byte, max(0, 80-len(opts.Data))))
+		opts.DataOut = make([]byte, len(opts.Data)+64)
 		opts.Context = &ctx
 	}
 	r, err := prog.Run(opts)

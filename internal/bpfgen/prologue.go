@@ -66,13 +66,14 @@ func newPrologue(l *layout) *code {
 	p.network()
 	p.protocols()
 	p.add(store(atAbsent, regAbsent, asm.Word), store(atDoubt, regDoubt, asm.Word))
-	p.masks()
 	return p.code
 }
 
-// masks loads the registers that say which fields are there.
-func (c *code) masks() {
-	c.add(load(regAbsent, atAbsent, asm.Word), load(regDoubt, atDoubt, asm.Word))
+// any jumps if one of these bits is set in a word of the scratch value. The word is loaded anew each time: what a
+// verifier has learned of a register would make states differ that are the same to what follows.
+func (c *code) any(at int, bits uint32, to label) {
+	c.add(load(asm.R1, at, asm.Word))
+	c.jump(asm.JSet.Imm(asm.R1, int32(bits), ""), to)
 }
 
 // frame loads where the packet's bytes begin (R2) and end (R3).
@@ -140,11 +141,11 @@ func (p prologue) addressed() {
 	p.add(asm.Or.Imm(regDoubt, int32(at.class)))
 	p.goTo(done)
 	p.bind(several)
-	p.add(asm.Mov.Imm(asm.R0, multicast), asm.LoadMem(asm.R1, asm.R2, 0, asm.Word), asm.LoadMem(asm.R4, asm.R2, 4, asm.Half),
-		asm.StoreImm(regScratch, int16(at.at), multicast, asm.DWord))
+	p.add(asm.Mov.Imm(asm.R0, multicast), store(at.at, asm.R0, asm.DWord),
+		asm.LoadMem(asm.R1, asm.R2, 0, asm.Word), asm.LoadMem(asm.R4, asm.R2, 4, asm.Half))
 	p.jumpNot(asm.R1, 1<<32-1, 32, done)
 	p.jumpNot(asm.R4, 1<<16-1, 16, done)
-	p.add(asm.StoreImm(regScratch, int16(at.at), broadcast, asm.DWord))
+	p.add(asm.Mov.Imm(asm.R0, broadcast), store(at.at, asm.R0, asm.DWord))
 	p.bind(done)
 }
 

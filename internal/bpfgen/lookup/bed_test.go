@@ -126,8 +126,7 @@ func finish(t testing.TB, insns asm.Instructions, m *ebpf.Map) *ebpf.Program {
 		}
 	}
 	p, err := ebpf.NewProgramWithOptions(&ebpf.ProgramSpec{Type: ebpf.XDP, Instructions: insns, License: "GPL"}, ebpf.ProgramOptions{})
-	var refused *ebpf.VerifierError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*ebpf.VerifierError](err); ok {
 		t.Fatalf("%+v", refused)
 	}
 	if err != nil {

@@ -5,4 +5,12 @@
 // of. In a page it halves the records without a jump, so that neither the processor guesses wrong nor the verifier has
 // more than one way to follow; from page to page it is a loop that the verifier goes round once for each possible
 // height. Nothing in it needs a kernel newer than 6.1.
+//
+// What a lookup costs, on Linux 6.18:
+//
+//	                    instructions  the verifier's steps, of 1,000,000 a program
+//	hash                           6             6
+//	tree, one word            90-180       400-700
+//	tree, several words      180-400   2,000-7,000
+//	tuple space              210-320 40,000-75,000
 package lookup

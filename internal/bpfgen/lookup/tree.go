@@ -64,13 +64,13 @@ func (s search) within(n tree.Node) asm.Instructions {
 	var insns asm.Instructions
 	single := s.layout.Words() == 1 && !s.wide()
 	if single {
-		insns = append(insns, s.key(asm.R1, 0), asm.Add.Imm(asm.R1, 1))
+		insns = append(insns, s.key(0), asm.Add.Imm(asm.R1, 1))
 	}
 	for i, step := range tree.Steps(n.Records) {
 		at := int16(step * n.Stride)
 		if single {
 			// Negative if and only if the record's key is at most ours.
-			insns = append(insns, s.word(asm.R2, at), asm.Sub.Reg(asm.R2, asm.R1))
+			insns = append(insns, s.word(at), asm.Sub.Reg(asm.R2, asm.R1))
 		} else {
 			insns = append(insns, s.compare(at, fmt.Sprintf("%d_%d", n.Value, i))...)
 		}
@@ -86,7 +86,7 @@ func (s search) compare(at int16, name string) asm.Instructions {
 	differ := s.label("differ_" + name)
 	last := s.layout.Words() - 1
 	for w := range last + 1 {
-		insns = append(insns, s.word(asm.R2, at+int16(w*s.layout.WordBytes())), s.key(asm.R1, w))
+		insns = append(insns, s.word(at+int16(w*s.layout.WordBytes())), s.key(w))
 		if w < last {
 			insns = append(insns, asm.JNE.Reg(asm.R2, asm.R1, differ))
 		}
@@ -151,8 +151,8 @@ func (s search) inside() asm.Instructions {
 	last := s.layout.Words() - 1
 	var begins, ends asm.Instructions
 	for w := range last + 1 {
-		begins = append(begins, s.word(asm.R2, int16(w*size)), s.key(asm.R1, w))
-		ends = append(ends, s.word(asm.R2, int16((last+1+w)*size)), s.key(asm.R1, w))
+		begins = append(begins, s.word(int16(w*size)), s.key(w))
+		ends = append(ends, s.word(int16((last+1+w)*size)), s.key(w))
 		if w < last {
 			begins = append(begins, asm.JLT.Reg(asm.R2, asm.R1, from))
 			ends = append(ends, asm.JGT.Reg(asm.R2, asm.R1, to))
@@ -165,16 +165,16 @@ func (s search) inside() asm.Instructions {
 	return append(append(begins, ends...), data)
 }
 
-// key loads a word of our key.
-func (s search) key(to asm.Register, word int) asm.Instruction {
-	return asm.LoadMem(to, s.Base, s.Words[word], asm.DWord)
+// key loads a word of our key into register 1.
+func (s search) key(word int) asm.Instruction {
+	return asm.LoadMem(asm.R1, s.Base, s.Words[word], asm.DWord)
 }
 
-// word loads a word of a record.
-func (s search) word(to asm.Register, at int16) asm.Instruction {
+// word loads a word of a record into register 2.
+func (s search) word(at int16) asm.Instruction {
 	size := asm.Word
 	if s.layout.WordBytes() == 8 {
 		size = asm.DWord
 	}
-	return asm.LoadMem(to, asm.R0, at, size)
+	return asm.LoadMem(asm.R2, asm.R0, at, size)
 }

@@ -1,0 +1,249 @@
+package bpfgen
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/nft-offload/nft-offload/internal/plan/share"
+	"github.com/nft-offload/nft-offload/internal/plan/space"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+// fields are what rules look at.
+func fields() []share.Field {
+	fs := []share.Field{
+		whole(space.L3Proto()), whole(space.L4Proto()),
+		whole(space.Field{Base: space.Beyond, Len: 32, Name: nameLength}),
+		whole(space.Field{Base: space.Beyond, Len: 8, Name: namePktType}),
+		at(space.Link, 0, 48), at(space.Link, 48, 48), at(space.Link, 96, 16), at(space.Link, 112, 3), at(space.Link, 116, 12),
+		at(space.Link, 128, 16), at(space.Link, 148, 12), at(space.Link, 60, 72), at(space.Link, 90, 64),
+		at(space.Network, 0, 4), at(space.Network, 4, 4), at(space.Network, 8, 6), at(space.Network, 16, 16), at(space.Network, 48, 16),
+		at(space.Network, 64, 8), at(space.Network, 72, 8), at(space.Network, 96, 32), at(space.Network, 128, 32),
+		at(space.Network, 12, 20), at(space.Network, 48, 8), at(space.Network, 64, 128), at(space.Network, 192, 128), at(space.Network, 3, 64),
+		at(space.Network, 5, 128),
+		at(space.Transport, 0, 16), at(space.Transport, 16, 16), at(space.Transport, 32, 32), at(space.Transport, 96, 4),
+		at(space.Transport, 104, 8), at(space.Transport, 0, 8), at(space.Transport, 0, 64), at(space.Transport, 9, 70),
+	}
+	masked := at(space.Network, 96, 32)
+	masked.Mask = space.Number(0xff00ff00)
+	six := at(space.Network, 64, 128)
+	six.Mask = space.Value{Hi: 0xffff000000000000, Lo: 0xff}
+	return append(fs, masked, six)
+}
+
+// maker makes shares that have something to do with the frames.
+type maker struct {
+	*rand.Rand
+	frames []named
+	hook   share.Hook
+}
+
+// value is one that a frame has in a field, mostly.
+func (m *maker) value(f share.Field) space.Value {
+	if m.IntN(8) > 0 {
+		if fr := arrive(m.hook, m.frames[m.IntN(len(m.frames))].data); fr != nil {
+			if v, st := fr.load(f); st == there {
+				return v
+			}
+		}
+	}
+	return masked(space.Value{Hi: m.Uint64(), Lo: m.Uint64()}, f.Mask)
+}
+
+func (m *maker) interval(f share.Field, exact bool) space.Interval {
+	v := m.value(f)
+	if exact || m.IntN(2) == 0 {
+		return space.Interval{First: v, Last: v}
+	}
+	w := m.value(f)
+	if m.IntN(2) == 0 {
+		return space.Interval{First: v.Floor(m.IntN(f.At.Len)), Last: v}
+	}
+	if v.Compare(w) > 0 {
+		v, w = w, v
+	}
+	return space.Interval{First: v, Last: w}
+}
+
+func (m *maker) pick(n int) []share.Field {
+	all := fields()
+	var fs []share.Field
+	for range n {
+		fs = append(fs, all[m.IntN(len(all))])
+	}
+	return fs
+}
+
+func (m *maker) cond(s *share.Share) share.Cond {
+	c := share.Cond{Fields: m.pick(1), Not: m.IntN(4) == 0}
+	n := 1
+	if m.IntN(4) == 0 {
+		c.Fields = m.pick(1 + m.IntN(3))
+		n = 1 + m.IntN(6)
+	}
+	if m.IntN(12) == 0 {
+		n = 10 + m.IntN(30)
+	}
+	exact := m.IntN(2) == 0 || len(c.Fields) > 1 && n > maxInline
+	for range n {
+		c.Keys = append(c.Keys, m.key(c.Fields, exact))
+	}
+	if m.IntN(6) == 0 {
+		c.Named, c.Set, c.Keys = true, m.set(s, c.Fields, false), nil
+	}
+	return c
+}
+
+func (m *maker) key(fs []share.Field, exact bool) share.Key {
+	var k share.Key
+	for _, f := range fs {
+		k = append(k, m.interval(f, exact))
+	}
+	return k
+}
+
+// set adds a named set of keys of such fields.
+func (m *maker) set(s *share.Share, fs []share.Field, verdicts bool) int {
+	set := share.Set{Name: fmt.Sprintf("s%d", len(s.Sets)), Verdicts: verdicts, Size: 64}
+	for _, f := range fs {
+		set.Parts = append(set.Parts, share.Part{Bits: f.At.Len})
+	}
+	for range m.IntN(8) {
+		e := share.Elem{Key: m.key(fs, true)}
+		if verdicts {
+			e.Verdict = []ruleset.VerdictKind{ruleset.Accept, ruleset.Drop, ruleset.Return, ruleset.Continue}[m.IntN(4)]
+		}
+		if !slices.ContainsFunc(set.Elems, func(o share.Elem) bool { return slices.Equal(o.Key, e.Key) }) {
+			set.Elems = append(set.Elems, e)
+		}
+	}
+	s.Sets = append(s.Sets, set)
+	return len(s.Sets) - 1
+}
+
+func (m *maker) share(n int) share.Share {
+	s := share.Share{Hook: m.hook}
+	for i := range n {
+		e := share.Entry{Rule: share.Ref{Number: i + 1}, Counter: m.IntN(3) == 0}
+		for range m.IntN(4) {
+			e.Conds = append(e.Conds, m.cond(&s))
+		}
+		ahead := func() int { return i + 1 + m.IntN(n-i) }
+		switch m.IntN(8) {
+		case 0, 1:
+			e.Ending = share.GoesOn
+		case 2, 3:
+			e.Ending, e.To = share.Leaves, ahead()
+		case 4:
+			e.Ending, e.Device = share.Forwards, "lo"
+		case 5:
+			e.Ending, e.AcceptTo, e.ReturnTo = share.Maps, ahead(), ahead()
+			e.Key = m.pick(1 + m.IntN(2))
+			e.Map = m.set(&s, e.Key, true)
+		default:
+			e.Ending = share.Drops
+		}
+		if len(e.Conds) == 0 && m.IntN(4) > 0 {
+			e.Conds = append(e.Conds, m.cond(&s))
+		}
+		s.Entries = append(s.Entries, e)
+	}
+	return s
+}
+
+// seed is RULES_SEED, or always the same.
+func seed(t *testing.T) uint64 {
+	n, err := strconv.ParseUint(os.Getenv("RULES_SEED"), 10, 64)
+	if err != nil {
+		n = 1
+	}
+	t.Logf("RULES_SEED=%d", n)
+	return n
+}
+
+// check compares what the program does with each frame with what the share says.
+func (l *loaded) check(s *share.Share, fs []named) {
+	l.t.Helper()
+	want := make([]Count, len(l.p.Counters))
+	slots := map[int]int{}
+	for i, ref := range l.p.Counters {
+		slots[ref.Number-1] = i
+	}
+	var totals Totals
+	for _, f := range fs {
+		r := arrive(s.Hook, f.data).execute(s)
+		verdict := map[string]int32{"drop": 1, "forward": 4, "end": 2, "leave": 2}[r.what]
+		if s.Hook == share.TC {
+			if t := number16(f.data, 12); (t == etherVLAN || t == etherQinQ) && len(f.data) < 20 {
+				continue // the kernel does not let it get there
+			}
+			verdict = map[string]int32{"drop": 2, "forward": 7, "end": -1, "leave": -1}[r.what]
+		}
+		switch r.what {
+		case "drop":
+			totals.Dropped++
+		case "forward":
+			totals.Forwarded++
+		case "end":
+			totals.Ended++
+		default:
+			totals.Left++
+		}
+		for _, i := range r.counted {
+			want[slots[i]].Packets++
+			n, _ := arrive(s.Hook, f.data).load(whole(space.Field{Base: space.Beyond, Len: 32, Name: nameLength}))
+			want[slots[i]].Bytes += n.Lo
+		}
+		if got := l.run(f.data); got != verdict {
+			l.t.Errorf("%s: returned %d, want %d (%s)", f.name, got, verdict, r.what)
+		}
+	}
+	if got := l.counts(); !slices.Equal(got, want) {
+		l.t.Errorf("counters %v, want %v", got, want)
+	}
+	if got := l.totals(); got != totals {
+		l.t.Errorf("totals %+v, want %+v", got, totals)
+	}
+}
+
+// fill puts the elements of named sets into their maps.
+func (l *loaded) fill(s *share.Share) {
+	l.t.Helper()
+	for _, m := range l.p.Maps {
+		if m.Set < 0 {
+			continue
+		}
+		for _, e := range s.Sets[m.Set].Elems {
+			var key []byte
+			for i, part := range s.Sets[m.Set].Parts {
+				key = appendWords(key, e.Key[i].First, part.Bits)
+			}
+			data, _ := VerdictData(e.Verdict)
+			if err := l.maps[m.Name].Put(key, data); err != nil {
+				l.t.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestRandomSharesDoWhatTheySay(t *testing.T) {
+	n := seed(t)
+	for _, hook := range []share.Hook{share.XDP, share.TC} {
+		for i := range 60 {
+			t.Run(fmt.Sprintf("%s/%d", hook, i), func(t *testing.T) {
+				m := &maker{rand.New(rand.NewPCG(n, uint64(i))), frames(), hook}
+				s := m.share(1 + m.IntN(40))
+				l := install(t, s, Options{Ifindex: map[string]uint32{"lo": 1}})
+				l.fill(&s)
+				l.check(&s, m.frames)
+				if t.Failed() {
+					t.Logf("%+v", s)
+				}
+			})
+		}
+	}
+}
