@@ -108,7 +108,7 @@ func (r *runner) run() (err error) {
 		Choices: r.options.choices, Settings: r.options.settings(), Since: r.since, Log: r.log,
 		Identity: engine.Identity{PID: os.Getpid(), Version: version(), Namespace: r.namespace, Adopted: adopted},
 	}
-	if watched != nil {
+	if fp.early != nil {
 		cfg.Chains, cfg.Rules, cfg.Sets = whole, fp.early, sets{watched, fp.early.programs}
 	}
 	return r.serve(ctx, engine.New(cfg))

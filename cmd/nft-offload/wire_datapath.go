@@ -41,10 +41,12 @@ func openFastPath(cfg datapath.Config, watched *watchedRules, log *slog.Logger) 
 	if err := f.open(); err != nil || watched == nil {
 		return f, err
 	}
-	var err error
-	if f.early, err = openEarly(filepath.Join(cfg.Dir, rulesDir), watched.report); err != nil {
-		return f, errors.Join(err, f.close())
+	early, err := openEarly(filepath.Join(cfg.Dir, rulesDir), watched.report)
+	if err != nil {
+		log.Error("nftables executes all rules", "error", err)
+		return f, nil
 	}
+	f.early = early
 	return f, nil
 }
 

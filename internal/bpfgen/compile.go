@@ -71,18 +71,72 @@ func (g *generator) base() []Map {
 	if n := len(g.counters.refs); n > 0 {
 		ms = append(ms, Map{Name: CounterMap, Kind: PerCPUArray, KeySize: 4, ValueSize: 2 * counterBytes, Entries: uint32(n), Set: noSet})
 	}
+	if n := len(g.maps.actions); n > 0 {
+		ms = append(ms, Map{
+			Name: ActionMap, Kind: Array, KeySize: 4, ValueSize: 8, Entries: uint32(len(g.share.Entries)), Set: noSet,
+			Contents: g.maps.actions,
+		})
+	}
 	return ms
 }
 
 // units writes the code of all entries.
 func (g *generator) units() ([]unit, error) {
 	var us []unit
-	for i := range g.share.Entries {
+	for _, s := range segments(g.share) {
+		more, err := g.segment(s)
+		if err != nil {
+			return nil, err
+		}
+		us = append(us, more...)
+	}
+	return us, nil
+}
+
+// segment writes the code of a segment: with lookups for entries that are alike, or entry by entry.
+func (g *generator) segment(s segment) ([]unit, error) {
+	before, tables := len(g.maps.list), g.maps.tables
+	if s.end-s.first >= least {
+		ms := g.members(s)
+		switch n := linear(ms); {
+		case n == len(ms):
+		case n > mostLinear:
+			g.maps.list, g.maps.tables = g.maps.list[:before], tables
+			half := s.first + (s.end-s.first)/2
+			lower, err := g.segment(segment{s.first, half})
+			if err != nil {
+				return nil, err
+			}
+			upper, err := g.segment(segment{half, s.end})
+			return append(lower, upper...), err
+		default:
+			c, err := g.merged(s, ms)
+			if err != nil {
+				return nil, err
+			}
+			g.tell(ms)
+			return []unit{{s.first, c}}, nil
+		}
+	}
+	var us []unit
+	for i := s.first; i < s.end; i++ {
 		c, err := g.entry(i)
 		if err != nil {
 			return nil, fmt.Errorf("entry %d: %w", i, err)
 		}
 		us = append(us, unit{i, c})
+		g.tell([]member{{entries: []int{i}}})
 	}
 	return us, nil
+}
+
+// linear is how many members are single entries.
+func linear(ms []member) int {
+	n := 0
+	for _, m := range ms {
+		if m.table == nil {
+			n++
+		}
+	}
+	return n
 }

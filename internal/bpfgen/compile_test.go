@@ -12,8 +12,6 @@ func at(base space.Base, off, n int) share.Field {
 	return share.Field{At: f, Mask: ones(n)}
 }
 
-func ones(n int) space.Value { return space.Set(nil).Not(n)[0].Last }
-
 func whole(f space.Field) share.Field { return share.Field{At: f, Mask: ones(f.Len)} }
 
 func is(f share.Field, n uint64) share.Cond {

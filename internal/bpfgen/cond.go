@@ -2,7 +2,6 @@ package bpfgen
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/cilium/ebpf/asm"
 
@@ -13,10 +12,21 @@ import (
 // maxInline is how many intervals a comparison is written out for; longer lists become maps.
 const maxInline = 16
 
+// maxWritten is how many intervals of several fields are written out if there is no map for them.
+const maxWritten = 500
+
 // Bounds of the values of a word.
 const (
 	highest64 = ^uint64(0)
 )
+
+// ones is the highest value of so many bits.
+func ones(bits int) space.Value {
+	if bits > 64 {
+		return space.Value{Hi: highestOf(bits - 64), Lo: highest64}
+	}
+	return space.Value{Lo: highestOf(bits)}
+}
 
 func highestOf(bits int) uint64 {
 	if bits >= 64 {
@@ -97,7 +107,10 @@ func (m *matcher) literal(c *share.Cond, in, out label) error {
 		return nil
 	}
 	if len(c.Keys) > maxInline {
-		return m.looked(c, in, out)
+		// Not all intervals of several fields fit into a map.
+		if err := m.looked(c, in, out); err == nil || len(c.Keys) > maxWritten {
+			return err
+		}
 	}
 	for _, k := range c.Keys {
 		miss := m.label()
@@ -125,7 +138,7 @@ func literalSet(c *share.Cond) space.Set {
 
 // load loads the masked value of a field: into hi, or into hi and lo where it has two words.
 func (m *matcher) load(f share.Field, hi, lo asm.Register) {
-	p := m.l.places[f.At]
+	p := m.l.places[spotOf(f)]
 	m.add(load(hi, p.at, asm.DWord))
 	if p.words == 2 {
 		m.add(load(lo, p.at+8, asm.DWord))
@@ -224,73 +237,38 @@ func (c *code) span(reg asm.Register, first, last uint64, bits int, out label) {
 	}
 }
 
-// key stores fields as a key on the stack and returns where it begins. It uses R1, R2 and R5.
-func (m *matcher) key(fs []share.Field) (at, size int) {
-	for _, f := range fs {
-		size += 8 * m.l.places[f.At].words
-	}
-	at = -size
-	to := at
-	for _, f := range fs {
-		m.load(f, asm.R1, asm.R2)
-		m.add(asm.StoreMem(asm.R10, int16(to), asm.R1, asm.DWord))
-		to += 8
-		if m.l.places[f.At].words == 2 {
-			m.add(asm.StoreMem(asm.R10, int16(to), asm.R2, asm.DWord))
-			to += 8
-		}
-	}
-	return at, size
-}
-
-// lookup looks fields up in a map: R0 is where the data is, or 0.
-func (m *matcher) lookup(name string, fs []share.Field) {
-	at, _ := m.key(fs)
-	m.add(asm.Mov.Reg(asm.R2, asm.R10), asm.Add.Imm(asm.R2, int32(at)),
-		mapPtr(asm.R1, name),
-		asm.FnMapLookupElem.Call())
-}
-
 // named looks the fields up in a set of the ruleset.
 func (m *matcher) named(c *share.Cond) error {
-	name, err := m.maps.set(c.Set, c.Fields)
+	t, err := m.maps.set(c.Set, c.Fields)
 	if err != nil {
 		return err
 	}
-	m.lookup(name, c.Fields)
-	op := asm.JEq
-	if c.Not {
-		op = asm.JNE
+	return m.found(t, c.Fields, c.Not)
+}
+
+// found goes on if there is an element, or with not if there is none.
+func (m *matcher) found(t table, fs []share.Field, not bool) error {
+	if !not {
+		return m.lookup(t, fs, m.next)
 	}
-	m.jump(op.Imm(asm.R0, 0, ""), m.next)
+	miss := m.label()
+	if err := m.lookup(t, fs, miss); err != nil {
+		return err
+	}
+	m.goTo(m.next)
+	m.bind(miss)
 	return nil
 }
 
 // looked looks the fields up in a map of the keys of a condition.
 func (m *matcher) looked(c *share.Cond, in, out label) error {
-	keys := slices.Clone(c.Keys)
-	if !exact(keys) {
-		if len(c.Fields) > 1 {
-			return fmt.Errorf("look up %d intervals of %d fields: %w", len(keys), len(c.Fields), ErrUnsupported)
-		}
-		m.load(c.Fields[0], asm.R1, asm.R2)
-		m.within(literalSet(c), c.Fields[0].At.Len, in, out)
-		return nil
+	t, err := m.maps.literal(c.Fields, c.Keys)
+	if err != nil {
+		return err
 	}
-	m.lookup(m.maps.literal(c.Fields, keys), c.Fields)
-	m.jump(asm.JNE.Imm(asm.R0, 0, ""), in)
-	m.goTo(out)
+	if err := m.lookup(t, c.Fields, out); err != nil {
+		return err
+	}
+	m.goTo(in)
 	return nil
-}
-
-// exact reports whether keys are values, not intervals.
-func exact(keys []share.Key) bool {
-	for _, k := range keys {
-		for _, iv := range k {
-			if iv.First != iv.Last {
-				return false
-			}
-		}
-	}
-	return true
 }

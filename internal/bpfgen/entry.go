@@ -116,7 +116,7 @@ func (m *matcher) note(slot int32) {
 
 // verdictMap does what the element says that has the packet's key.
 func (m *matcher) verdictMap(i int, e *share.Entry, end int) error {
-	name, err := m.maps.set(e.Map, e.Key)
+	t, err := m.maps.set(e.Map, e.Key)
 	if err != nil {
 		return err
 	}
@@ -124,9 +124,10 @@ func (m *matcher) verdictMap(i int, e *share.Entry, end int) error {
 		m.any(atAbsent, b, m.next)
 	}
 	m.told(e.Key)
-	m.lookup(name, e.Key)
-	m.jump(asm.JEq.Imm(asm.R0, 0, ""), m.next)
-	m.add(asm.LoadMem(asm.R2, asm.R0, 0, asm.Word), asm.Mov.Imm(asm.R1, 0))
+	if err := m.lookup(t, e.Key, m.next); err != nil {
+		return err
+	}
+	m.add(asm.Mov.Reg(asm.R2, asm.R1), asm.Mov.Imm(asm.R1, 0))
 	m.jump(asm.JEq.Imm(asm.R2, int32(dataContinue), ""), m.next)
 	m.jump(asm.JEq.Imm(asm.R2, int32(dataDrop), ""), toDrop)
 	other := m.label()

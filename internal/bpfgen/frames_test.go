@@ -143,6 +143,8 @@ func frames() []named {
 		{"icmpv6", ether(ip6, v6(58, []byte{128, 0, 1, 2, 0, 1, 0, 2}))},
 		{"IPv6, 39 bytes", ether(ip6, v6(17, nil)[:39])},
 		{"IPv6, payload length above", ether(ip6, v6(17, udp(1000, 53))[:50])},
+		{"IPv6, source address cut off", ether(ip6, v6(17, nil)[:17])},
+		{"IPv6, destination address cut off", ether(ip6, v6(17, nil)[:31])},
 		{"IPv6 version 4", func() []byte { b := slices.Clone(t6); b[14] = 0x40; return b }()},
 		{"hop by hop", ether(ip6, v6(6, tcp(1000, 80, 2), ext{0, options(1)}))},
 		{"hop by hop, destination, routing", ether(ip6, v6(17, udp(1000, 53), ext{0, options(1)}, ext{60, options(3)}, ext{43, options(2)}))},

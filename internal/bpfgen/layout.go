@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/nft-offload/nft-offload/internal/bpfgen/tree"
 	"github.com/nft-offload/nft-offload/internal/plan/share"
 	"github.com/nft-offload/nft-offload/internal/plan/space"
 )
@@ -43,7 +44,18 @@ type class struct {
 	base space.Base
 	name string // of what is beyond the packet
 	end  int    // bytes
+	// short is the end of what the kernel reads at least (share.Field.Short): of a packet that ends between the two,
+	// nothing can be told.
+	short int
 }
+
+// spot is what is read of a packet: a field without its mask.
+type spot struct {
+	space.Field
+	short int
+}
+
+func spotOf(f share.Field) spot { return spot{f.At, f.Short} }
 
 // place is where a field's value is in the scratch value.
 type place struct {
@@ -56,17 +68,19 @@ type place struct {
 type layout struct {
 	share   *share.Share
 	opts    Options
-	fields  []space.Field // in the order of classes
+	fields  []spot // in the order of classes
 	classes []class
-	places  map[space.Field]place
+	places  map[spot]place
 	size    int
+	key     int // where keys are put together
+	work    int // what searches of trees keep
 }
 
 // words is how many u64 words hold so many bits.
 func words(bits int) int { return (bits + 63) / 64 }
 
 func newLayout(s *share.Share, opts Options) (*layout, error) {
-	l := &layout{share: s, opts: opts, places: map[space.Field]place{}, size: atFields}
+	l := &layout{share: s, opts: opts, places: map[spot]place{}, size: atFields}
 	for i := range s.Entries {
 		e := &s.Entries[i]
 		for _, c := range e.Conds {
@@ -76,10 +90,10 @@ func newLayout(s *share.Share, opts Options) (*layout, error) {
 			l.fieldsOf(e.Key)
 		}
 	}
-	slices.SortFunc(l.fields, func(f, g space.Field) int {
+	slices.SortFunc(l.fields, func(f, g spot) int {
 		a, b := classOf(f), classOf(g)
 		return cmp.Or(cmp.Compare(a.base, b.base), cmp.Compare(a.name, b.name), cmp.Compare(a.end, b.end),
-			cmp.Compare(f.Off, g.Off), cmp.Compare(f.Len, g.Len))
+			cmp.Compare(a.short, b.short), cmp.Compare(f.Off, g.Off), cmp.Compare(f.Len, g.Len))
 	})
 	l.fields = slices.Compact(l.fields)
 	for _, f := range l.fields {
@@ -87,16 +101,18 @@ func newLayout(s *share.Share, opts Options) (*layout, error) {
 			return nil, err
 		}
 	}
+	l.key, l.work = l.size, l.size+8*maxKeyWords
+	l.size = l.work + 8*maxWorkWords
 	return l, nil
 }
 
 func (l *layout) fieldsOf(fs []share.Field) {
 	for _, f := range fs {
-		l.fields = append(l.fields, f.At)
+		l.fields = append(l.fields, spotOf(f))
 	}
 }
 
-func (l *layout) place(f space.Field) error {
+func (l *layout) place(f spot) error {
 	if f.Len < 1 || f.Len > 128 || f.Off < 0 {
 		return fmt.Errorf("place %s: %d bits from bit %d: %w", f, f.Len, f.Off, ErrUnsupported)
 	}
@@ -104,6 +120,8 @@ func (l *layout) place(f space.Field) error {
 	switch {
 	case f.Base == space.Beyond && !known(f.Name):
 		return fmt.Errorf("read %s: %w", f, ErrUnsupported)
+	case f.short != 0 && (f.short < 1 || f.short > f.Len):
+		return fmt.Errorf("read %d bits of %s: %w", f.short, f, ErrUnsupported)
 	case f.Base == space.Link && c.end > linkBytes, c.end > maxExtent:
 		return fmt.Errorf("read %s, so far behind the header's beginning: %w", f, ErrUnsupported)
 	}
@@ -137,6 +155,9 @@ func (l *layout) place(f space.Field) error {
 const (
 	maxExtent  = 512     // bytes of a header that may be looked at
 	maxScratch = 1 << 14 // bytes; offsets of instructions have 15 bits
+	// maxKeyWords is the longest key of a map, in u64 words.
+	maxKeyWords  = 16
+	maxWorkWords = tree.MaxWords + 2 // lookup.WorkBytes
 )
 
 // Names of fields that are not in the packet.
@@ -155,18 +176,22 @@ func known(name string) bool {
 	return false
 }
 
-func classOf(f space.Field) class {
+func classOf(f spot) class {
 	if f.Base == space.Beyond {
 		return class{base: f.Base, name: f.Name}
 	}
-	return class{base: f.Base, end: (f.Off + f.Len + 7) / 8}
+	c := class{base: f.Base, end: (f.Off + f.Len + 7) / 8}
+	if c.short = c.end; f.short != 0 {
+		c.short = (f.Off + f.short + 7) / 8
+	}
+	return c
 }
 
 // bits is the classes of some fields.
 func (l *layout) bits(fs []share.Field) uint32 {
 	var b uint32
 	for _, f := range fs {
-		b |= l.places[f.At].class
+		b |= l.places[spotOf(f)].class
 	}
 	return b
 }
@@ -182,6 +207,9 @@ func (l *layout) from(c class) uint32 {
 	return b
 }
 
+// bit is the bit of a class.
+func (l *layout) bit(c class) uint32 { return 1 << slices.Index(l.classes, c) }
+
 // of is the classes of a header.
 func (l *layout) of(base space.Base) []class {
 	var out []class
@@ -196,7 +224,13 @@ func (l *layout) of(base space.Base) []class {
 // doubtful is the classes of which the program may be unable to tell: all that is behind the network header, and what is
 // not in the packet.
 func (l *layout) doubtful() uint32 {
-	return l.transport() | l.beyond(nameL4Proto) | l.beyond(namePktType)
+	b := l.transport() | l.beyond(nameL4Proto) | l.beyond(namePktType)
+	for i, c := range l.classes {
+		if c.short < c.end {
+			b |= 1 << i
+		}
+	}
+	return b
 }
 
 func (l *layout) transport() uint32 { return l.from(class{base: space.Transport}) }
@@ -212,8 +246,8 @@ func (l *layout) beyond(name string) uint32 {
 }
 
 // inClass is the fields of a class.
-func (l *layout) inClass(c class) []space.Field {
-	var out []space.Field
+func (l *layout) inClass(c class) []spot {
+	var out []spot
 	for _, f := range l.fields {
 		if classOf(f) == c {
 			out = append(out, f)

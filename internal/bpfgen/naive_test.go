@@ -125,8 +125,10 @@ func (f *frame) load(x share.Field) (space.Value, status) {
 		}
 		return f.addressed()
 	}
-	first, last := base+a.Off/8, base+(a.Off+a.Len+7)/8
-	if last > len(f.data) {
+	if base+(a.Off+a.Len+7)/8 > len(f.data) {
+		if x.Short > 0 && base+(a.Off+x.Short+7)/8 <= len(f.data) {
+			return space.Value{}, doubt
+		}
 		return space.Value{}, absent
 	}
 	var v space.Value
@@ -136,12 +138,13 @@ func (f *frame) load(x share.Field) (space.Value, status) {
 		v.Hi = v.Hi<<1 | v.Lo>>63
 		v.Lo = v.Lo<<1 | one
 	}
-	_ = first
 	return masked(v, x.Mask), there
 }
 
 func (f *frame) addressed() (space.Value, status) {
 	switch {
+	case f.hook == share.TC && f.data[0]&1 != 0: // the broadcast address of BPF_PROG_TEST_RUN's device is another one
+		return space.Number(2), there
 	case slices.Equal(f.data[:6], []byte{255, 255, 255, 255, 255, 255}):
 		return space.Number(1), there
 	case f.data[0]&1 != 0:
@@ -275,4 +278,16 @@ func (f *frame) mapped(s *share.Share, e *share.Entry, next int) (int, string) {
 		}
 	}
 	return next, ""
+}
+
+// doubtful reports whether of one of the fields that a share reads nothing can be told.
+func (f *frame) doubtful(s *share.Share) bool {
+	return f != nil && slices.ContainsFunc(s.Entries, func(e share.Entry) bool {
+		return slices.ContainsFunc(e.Conds, func(c share.Cond) bool {
+			return slices.ContainsFunc(c.Fields, func(x share.Field) bool {
+				_, st := f.load(x)
+				return st == doubt
+			})
+		})
+	})
 }

@@ -127,10 +127,12 @@ func (p prologue) etherType(net int, done label) {
 	p.add(asm.Mov.Imm(asm.R5, proto8023))
 }
 
+func pktType() spot { return spot{Field: space.Field{Base: space.Beyond, Len: 8, Name: namePktType}} }
+
 // addressed stores the packet type that the receive path is going to find (eth_type_trans). Whether a frame for one
 // receiver is for this one depends on the device's address, which may change.
 func (p prologue) addressed() {
-	at, ok := p.l.places[space.Field{Base: space.Beyond, Len: 8, Name: namePktType}]
+	at, ok := p.l.places[pktType()]
 	if !ok {
 		return
 	}
@@ -165,7 +167,7 @@ func (p prologue) arriveTC() {
 		asm.LoadMem(asm.R5, regCtx, skbProtocol, asm.Word), asm.HostTo(asm.BE, asm.R5, asm.Half),
 		store(atProtocol, asm.R5, asm.DWord),
 		asm.StoreImm(regScratch, atNet, int64(net), asm.Word))
-	if at, ok := p.l.places[space.Field{Base: space.Beyond, Len: 8, Name: namePktType}]; ok {
+	if at, ok := p.l.places[pktType()]; ok {
 		p.add(asm.LoadMem(asm.R1, regCtx, skbPktType, asm.Word), store(at.at, asm.R1, asm.DWord))
 	}
 	links := p.l.of(space.Link)
@@ -262,14 +264,37 @@ func (p prologue) header(base space.Base, from asm.Register, offset, less int) {
 	p.goTo(done)
 	for i, c := range classes {
 		p.bind(missing[i])
-		p.add(asm.Or.Imm(regAbsent, int32(p.l.from(c))))
+		p.missing(c, less)
 		p.goTo(done)
 	}
 	p.bind(done)
 }
 
+// missing notes that the packet ends before a class of fields does. Some of those that end behind it may begin in
+// the packet, with as many bits as the kernel might do with.
+func (p prologue) missing(c class, less int) {
+	absent := p.l.from(c)
+	for _, d := range p.l.of(c.base) {
+		bit := p.l.bit(d)
+		if absent&bit == 0 || d.short == d.end {
+			continue
+		}
+		absent &^= bit
+		none, done := p.label(), p.label()
+		p.beyond(d.short-less, none)
+		p.add(asm.Or.Imm(regDoubt, int32(bit)))
+		p.goTo(done)
+		p.bind(none)
+		p.add(asm.Or.Imm(regAbsent, int32(bit)))
+		p.bind(done)
+	}
+	if absent != 0 {
+		p.add(asm.Or.Imm(regAbsent, int32(absent)))
+	}
+}
+
 // field stores a field as one number, or as two.
-func (p prologue) field(f space.Field, from asm.Register, offset int) {
+func (p prologue) field(f spot, from asm.Register, offset int) {
 	at := p.l.places[f].at
 	if f.Len > 64 {
 		p.bits(from, offset, f.Off, f.Len-64)

@@ -67,7 +67,7 @@ func (p prologue) protocols() {
 
 // protocol stores the transport protocol.
 func (p prologue) protocol() {
-	if at, ok := p.l.places[space.L4Proto()]; ok {
+	if at, ok := p.l.places[spot{Field: space.L4Proto()}]; ok {
 		p.add(load(asm.R0, atNext, asm.Word), store(at.at, asm.R0, asm.DWord))
 	}
 }

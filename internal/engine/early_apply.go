@@ -32,8 +32,18 @@ func (e *Engine) refuseRules(d Device, r Refusal) bool {
 		why = Reason{reason.RulesRefused, fmt.Sprintf("the program of the rules of %s was refused: %v", d.Name, r.Err), "nftables executes them"}
 	}
 	e.problem("execute the rules of "+d.Name+" early", r.Err)
-	e.unruled[d.Early] = refusedRules{reason: why, said: r.Said, again: !r.Rules}
+	e.unruled[d.Early] = refusedRules{reason: why, said: r.Said, again: r.Said == ""}
 	return true
+}
+
+// mayRetryRules reports whether there are refusals that may be over later.
+func (e *Engine) mayRetryRules() bool {
+	for _, r := range e.unruled {
+		if r.again {
+			return true
+		}
+	}
+	return false
 }
 
 // retryRules forgets refusals that may be over.
@@ -65,7 +75,6 @@ func (e *Engine) keepSets(ctx context.Context) {
 	}
 	e.decide()
 	e.apply()
-	e.again.Reset(applyRetryMost)
 }
 
 // parts are the errors that were joined.

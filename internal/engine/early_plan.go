@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,7 +18,7 @@ type RuledDevice struct {
 	Name    string `json:"name"`
 	Ifindex uint32 `json:"ifindex,omitempty"`
 	Hook    Hook   `json:"hook"`            // where a program executes rules; off for nowhere
-	Reason  Reason `json:"reason,omitzero"` // why off
+	Reason  Reason `json:"reason,omitzero"` // why off, or why not XDP
 	Early   int    `json:"early"`           // rules that the program executes
 	// Software are the rules that only nftables executes, by reason.
 	Software []SoftwareRules `json:"software"`
@@ -77,7 +78,8 @@ func planEarly(v View, choices Choices, noXDP map[uint32]failure, refused map[st
 		}
 		return out
 	}
-	p := ruleplan.Make(v.Chains.Rules, v.Chains.Machine, ruleplan.Options{NoHardware: true, SetsChange: true, Hooks: hooks(v.Links, choices, noXDP)})
+	noEarlier := notXDP(v.Links, choices, noXDP)
+	p := ruleplan.Make(v.Chains.Rules, v.Chains.Machine, ruleplan.Options{NoHardware: true, SetsChange: true, Hooks: hooks(choices, noEarlier)})
 	tables := map[TableID]int{}
 	for _, t := range v.Chains.Rules.Tables {
 		tables[TableID{string(t.Family), t.Name}] = t.Handle
@@ -100,7 +102,9 @@ func planEarly(v View, choices Choices, noXDP map[uint32]failure, refused map[st
 				d.give(r.reason)
 				continue
 			}
-			d.Hook = Hook(s.Hook.String())
+			if d.Hook = Hook(s.Hook.String()); d.Hook == TC {
+				d.Reason = noEarlier[name]
+			}
 			out.early[d.key] = e
 		}
 	}
@@ -114,16 +118,27 @@ func planEarly(v View, choices Choices, noXDP map[uint32]failure, refused map[st
 	return out
 }
 
-// hooks are what the user says of hooks, and what trying has said.
-func hooks(links []Link, choices Choices, noXDP map[uint32]failure) map[string]string {
+// notXDP says of devices why rules cannot be executed at XDP there, whatever the plan would like: what the device lacks,
+// and what trying has said.
+func notXDP(links []Link, choices Choices, failed map[uint32]failure) map[string]Reason {
+	out := map[string]Reason{}
+	for _, l := range links {
+		r := cmp.Or(failed[l.Ifindex].reason, l.XDP)
+		if !r.OK() && choices[l.Name] != Off {
+			out[l.Name] = r
+		}
+	}
+	return out
+}
+
+// hooks are what the user says of hooks, where it is possible.
+func hooks(choices Choices, notXDP map[string]Reason) map[string]string {
 	out := map[string]string{}
 	for name, h := range choices {
 		out[name] = string(h)
 	}
-	for _, l := range links {
-		if _, failed := noXDP[l.Ifindex]; failed && out[l.Name] == "" {
-			out[l.Name] = string(TC)
-		}
+	for name := range notXDP {
+		out[name] = string(TC)
 	}
 	return out
 }

@@ -285,6 +285,9 @@ func (e *Engine) apply() {
 	} else {
 		e.failures = 0
 		e.again.Stop()
+		if e.mayRetryRules() {
+			e.again.Reset(applyRetryMost)
+		}
 	}
 	e.bumper.request("devices applied")
 }

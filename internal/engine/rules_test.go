@@ -182,6 +182,40 @@ func TestRulesGoToTCWhereXDPCannotBeAttached(t *testing.T) {
 	})
 }
 
+func TestRulesThatCannotBeAttachedAreTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		r.machine.AddLink(enginetest.Veth("r0"))
+		r.datapath.Refuse("r0", engine.TC, engine.Refusal{Err: errors.New("no memory")})
+		r.setRules(t, nil, drop(1))
+		r.run(t)
+		wantDevices(t, r, "")
+		if d := r.ruled(t); d.Reason.Code != reason.OffAttachFailed || d.Hook != engine.Off {
+			t.Errorf("status: %+v", d)
+		}
+		r.datapath.Accept("r0", engine.TC)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		wantDevices(t, r, "2 r0 alone, 1 rules at tc")
+		r.wantExecuting(t, true, "attached")
+	})
+}
+
+func TestRulesGoToTCWhereTheDeviceLacksWhatXDPNeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		nic := enginetest.NIC("r0")
+		nic.XDP = engine.Reason{Code: reason.XDPRxVLANOn, Text: "it takes tags off"}
+		r.machine.AddLink(nic)
+		r.setRules(t, nil, drop(1))
+		r.run(t)
+		wantDevices(t, r, "2 r0 alone, 1 rules at tc")
+		if d := r.ruled(t); d.Reason.Code != reason.XDPRxVLANOn {
+			t.Errorf("status: %+v", d)
+		}
+	})
+}
+
 func TestFlowsPassChainsThatAreExecutedWhole(t *testing.T) {
 	for _, c := range []struct {
 		name, want string

@@ -218,6 +218,17 @@ func (r *run) at(h Hook, pf int, in, out *Device) bool {
 	r.s.look(pf)
 	r.translated = false
 	for _, c := range r.e.chainsAt(h, pf, in, out) {
+		if h == Ingress {
+			asked, ok := r.lookIngress(c)
+			if !ok {
+				r.res.Chains = append(r.res.Chains, ChainResult{Hook: h, Chain: c.chain, Outcome: Dropped})
+				r.res.Outcome, r.res.Why = Dropped, "an ingress hook of the inet family drops malformed packets"
+				return false
+			}
+			if !asked {
+				continue
+			}
+		}
 		// The conntrack hook came before chains of its own priority when it was registered by a rule of theirs.
 		if pf == pfIPv4 || pf == pfIPv6 {
 			r.tracked = r.tracked || h != Prerouting && h != Output || effective(c) >= priorityConntrack
@@ -247,6 +258,25 @@ func (r *run) at(h Hook, pf int, in, out *Device) bool {
 		}
 	}
 	return true
+}
+
+// lookIngress sets what the packet is for a chain at the ingress hook, and reports whether the chain is asked. In the
+// inet family it is asked about IPv4 and IPv6 only, as a packet of these, and malformed ones are dropped: then ok is
+// false (net/netfilter/nft_chain_filter.c, nft_do_chain_inet_ingress).
+func (r *run) lookIngress(c *chain) (asked, ok bool) {
+	r.s.look(pfNetdev)
+	if c.chain.Family != ruleset.Inet {
+		return true, true
+	}
+	switch r.s.protocol {
+	case packet.EtherTypeIPv4:
+		r.s.pf = pfIPv4
+	case packet.EtherTypeIPv6:
+		r.s.pf = pfIPv6
+	default:
+		return false, true
+	}
+	return true, r.s.l4
 }
 
 // asksNAT reports whether the packet comes to nat chains: only the first of a connection does, and only until one

@@ -38,10 +38,16 @@ func (c *compiler) statement(s ruleset.Stmt) error {
 	case ruleset.NAT:
 		return c.nat(s)
 	case ruleset.Fwd:
+		if err := c.device(s.Dev); err != nil {
+			return err
+		}
 		c.final(Stolen, "fwd")
 	case ruleset.Queue:
 		c.final(Queued, "queue")
 	case ruleset.Dup:
+		if err := c.device(s.Dev); err != nil {
+			return err
+		}
 		c.note("dup")
 	case ruleset.FlowAdd:
 		c.flowAdd(s)
@@ -86,6 +92,31 @@ func (c *compiler) final(o Outcome, text string) {
 		r.end = o
 		return known
 	})
+}
+
+// device finds the device of a statement that sends packets somewhere. Where it is looked up in a map that has no
+// element for the packet, the rest of the rule is left out.
+func (c *compiler) device(e ruleset.Expr) error {
+	m, ok := e.(ruleset.Map)
+	if !ok {
+		return nil
+	}
+	key, err := c.expression(m.Key, dtype{})
+	if err != nil {
+		return err
+	}
+	from, err := c.source(m.Data, key.types)
+	if err != nil {
+		return err
+	}
+	c.emit(func(r *run) status {
+		el, st := from.lookup(r, key.load)
+		if st == known && el == nil {
+			return broke
+		}
+		return st
+	})
+	return nil
 }
 
 func (c *compiler) vmap(s ruleset.VMap) error {

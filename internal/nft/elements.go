@@ -19,37 +19,29 @@ import (
 // ErrNoSet is a set that does not exist.
 var ErrNoSet = errors.New("no such set")
 
-// errChanged is a reading that the ruleset changed under.
-var errChanged = errors.New("the ruleset changed meanwhile")
+// errChanged is a reading under which the set changed.
+var errChanged = errors.New("the set changed while it was read")
 
 // datagram is room for any datagram of nf_tables: a part of a dump has at most 32 KiB (netlink_recvmsg,
 // net/netlink/af_netlink.c), and only for a reader that has had so much room before.
 const datagram = 64 << 10
 
-// readAgain is how often a reading is begun again because the ruleset changed under it. It takes a second for a million
-// elements.
-const readAgain = 20
+// readAgain is how often a reading is begun because the set changed under it. For each datagram the kernel goes through
+// the set from its beginning, so a million addresses take it 20 s and a million prefixes a minute and more.
+const readAgain = 5
 
-// Elements reads the elements of a set in the calling thread's network namespace, in no order, without those that
-// have expired: all of one state of the ruleset, which the list names.
+// Elements reads the elements of a set in the calling thread's network namespace, in no order, without those that have
+// expired: all of one state. The list's generation is Before all transactions whose changes are not in it, and
+// perhaps the last one whose changes are, which to make again does no harm.
 //
-// Errors: ErrNoSet, ErrPermission, what the kernel said.
+// Errors: ErrNoSet, ErrPermission, what the kernel said; and for a large set that changes all the time, that it does.
 func Elements(ctx context.Context, set element.SetID) (*element.List, error) {
-	d, err := newDumper(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read set %s: %w", set, err)
-	}
-	defer d.close()
-	for range readAgain {
-		var l *element.List
-		if l, err = d.elements(set); err == nil {
-			return l, nil
-		}
-		if !errors.Is(err, errChanged) {
-			break
-		}
-	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the watch
+	l, err := elements(ctx, set)
 	switch {
+	case err == nil:
+		return l, nil
 	case errors.Is(err, unix.ENOENT):
 		err = ErrNoSet
 	case errors.Is(err, unix.EPERM):
@@ -60,15 +52,36 @@ func Elements(ctx context.Context, set element.SetID) (*element.List, error) {
 	return nil, fmt.Errorf("read set %s: %w", set, err)
 }
 
-// dumper asks nf_tables for things and reads the answers in large pieces.
-type dumper struct {
-	conn *netlink.Conn
-	raw  syscall.RawConn
-	buf  []byte
-	stop func() bool
+func elements(ctx context.Context, set element.SetID) (l *element.List, err error) {
+	d, err := newDumper(ctx, set)
+	if err != nil {
+		return nil, err
+	}
+	defer d.close()
+	for range readAgain {
+		if l, err = d.elements(set); !errors.Is(err, errChanged) {
+			break
+		}
+	}
+	return l, err
 }
 
-func newDumper(ctx context.Context) (*dumper, error) {
+// dumper asks nf_tables for things and reads the answers in large pieces.
+type dumper struct {
+	// watch tells whether a transaction that came between was about the set.
+	watch *SetWatch
+	conn  *netlink.Conn
+	raw   syscall.RawConn
+	buf   []byte
+	stop  func() bool
+}
+
+func newDumper(ctx context.Context, set element.SetID) (*dumper, error) {
+	watch, err := WatchSets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	watch.Subscribe(func(s element.SetID) bool { return s == set })
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
@@ -81,7 +94,7 @@ func newDumper(ctx context.Context) (*dumper, error) {
 	stop := context.AfterFunc(ctx, func() {
 		_ = conn.SetReadDeadline(time.Unix(1, 0)) // in the past: wakes the reader
 	})
-	return &dumper{conn, raw, make([]byte, datagram), stop}, nil
+	return &dumper{watch, conn, raw, make([]byte, datagram), stop}, nil
 }
 
 func (d *dumper) close() {
@@ -97,9 +110,10 @@ func (d *dumper) elements(set element.SetID) (*element.List, error) {
 	}
 	var flags uint32
 	var l element.List
+	var last element.Generation
 	family := familyNumber(set.Family)
 	err = d.ask(unix.NFT_MSG_GETSET, netlink.Acknowledge, family, ask, func(gen element.Generation, b []byte) error {
-		l.Generation = gen
+		l.Generation, last = gen, gen
 		for kind, v := range attrs(b) {
 			if kind == unix.NFTA_SET_FLAGS {
 				flags = beUint32(v)
@@ -111,9 +125,7 @@ func (d *dumper) elements(set element.SetID) (*element.List, error) {
 		return nil, err
 	}
 	err = d.ask(unix.NFT_MSG_GETSETELEM, netlink.Dump, family, ask, func(gen element.Generation, b []byte) error {
-		if gen != l.Generation {
-			return errChanged
-		}
+		last = gen
 		now := time.Now()
 		eachElement(b, func(attrs []byte) {
 			l.Add(decodeElement(attrs, now))
@@ -123,11 +135,33 @@ func (d *dumper) elements(set element.SetID) (*element.List, error) {
 	if err != nil {
 		return nil, err
 	}
+	if last != l.Generation && !d.untouched(last) {
+		return nil, errChanged
+	}
+	// The kernel has a new number a moment before the new state (nf_tables_commit): the changes of the state that was
+	// read may not be in it.
+	l.Generation--
 	const concat = 0x80 // NFT_SET_CONCAT, Linux 5.9
 	if flags&unix.NFT_SET_INTERVAL == 0 || flags&concat != 0 {
 		return &l, nil
 	}
 	return l.Join(), nil
+}
+
+// untouched reports whether the transactions up to a generation, all after the watch began or the last call, left the set
+// as it was. A set that changes while it is dumped loses some: the kernel counts to where the last datagram ended.
+func (d *dumper) untouched(until element.Generation) bool {
+	ok := true
+	for c := range d.watch.Commits() {
+		if c.Lost || c.Err != nil {
+			return false
+		}
+		ok = ok && len(c.Changes) == 0
+		if element.Generation(c.Generation) == until || until.Before(c.Generation) {
+			return ok
+		}
+	}
+	return false
 }
 
 // eachElement finds the elements in a message.
@@ -168,9 +202,6 @@ func (d *dumper) ask(msg uint16, flags netlink.HeaderFlags, family uint8, ask []
 			return err
 		}
 		for h, body := range messages(b) {
-			if h.flags&unix.NLM_F_DUMP_INTR != 0 && failed == nil {
-				failed = errChanged
-			}
 			switch {
 			case h.kind == unix.NLMSG_DONE, h.kind == unix.NLMSG_ERROR:
 				return errors.Join(failed, status(body))

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +14,9 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/bpfgen/lookup"
 	"github.com/nft-offload/nft-offload/internal/bpfgen/tree"
+	"github.com/nft-offload/nft-offload/internal/bpfgen/tuple"
+	"github.com/nft-offload/nft-offload/internal/plan/share"
+	"github.com/nft-offload/nft-offload/internal/plan/space"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
@@ -39,6 +43,8 @@ func subjects() []subject {
 		{"lpm", 1, lpm},
 		{"tree-prefix", 1, func(b *testing.B, n int) (*ebpf.Map, int, emit) { return networks(b, n, 1, 255) }},
 		{"tree-range", 1, func(b *testing.B, n int) (*ebpf.Map, int, emit) { return networks(b, n, 1, 100) }},
+		{"tuples-1", 2, func(b *testing.B, n int) (*ebpf.Map, int, emit) { return concats(b, n, 1) }},
+		{"tuples-8", 2, func(b *testing.B, n int) (*ebpf.Map, int, emit) { return concats(b, n, 8) }},
 		{"tree-ip6", 2, func(b *testing.B, n int) (*ebpf.Map, int, emit) { return networks(b, n, 2, 255) }},
 	}
 }
@@ -69,6 +75,30 @@ func networks(b *testing.B, n, words int, size uint64) (*ebpf.Map, int, emit) {
 	}
 	b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms/build")
 	return m, tr.Bytes(), func(s lookup.Site) (asm.Instructions, error) { return lookup.Tree(l, s) }
+}
+
+// concats are networks with port 80, or with ports of which so many bits are alike: so many tuples.
+func concats(b *testing.B, n, tuples int) (*ebpf.Map, int, emit) {
+	sp, err := tuple.NewSpace([]int{32, 16}, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m, arena := memory(b, sp.Layout().PageBytes(), sp.Pages(n))
+	table, err := tuple.New(arena, sp, grace)
+	if err != nil {
+		b.Fatal(err)
+	}
+	in := make([]tuple.Element, n)
+	for i := range in {
+		first, size := network(i)<<8, uint64(1)<<(i%tuples)
+		in[i].Key = share.Key{
+			{First: space.Number(first), Last: space.Number(first + 255)}, {First: space.Number(80 &^ (size - 1)), Last: space.Number(80 | (size - 1))},
+		}
+	}
+	if err := table.Fill(in, false); err != nil {
+		b.Fatal(err)
+	}
+	return m, table.Tree().Bytes(), func(s lookup.Site) (asm.Instructions, error) { return lookup.Tuples(sp, false, s) }
 }
 
 func hash(b *testing.B, n int) (*ebpf.Map, int, emit) {
@@ -128,7 +158,7 @@ func memlock(b *testing.B, m *ebpf.Map) int {
 }
 
 // random puts a key to register 6 that is in a network, picked at random. The hash knows only the first address.
-func random(b *testing.B, n, words int, host bool) asm.Instructions {
+func random(b *testing.B, n int, s subject) asm.Instructions {
 	insns := scratch(b)
 	insns = append(insns,
 		asm.FnGetPrandomU32.Call(),
@@ -138,10 +168,13 @@ func random(b *testing.B, n, words int, host bool) asm.Instructions {
 		asm.Mul.Reg(asm.R0, asm.R2),
 		asm.And.Imm(asm.R0, 1<<24-1),
 		asm.LSh.Imm(asm.R0, 8))
-	if host {
+	if s.name != "hash" {
 		insns = append(insns, asm.And.Imm(asm.R1, 63), asm.Or.Reg(asm.R0, asm.R1))
 	}
-	if words == 2 {
+	switch {
+	case strings.HasPrefix(s.name, "tuples"):
+		insns = append(insns, asm.Mov.Imm(asm.R1, 80), asm.StoreMem(asm.R6, 8, asm.R1, asm.DWord))
+	case s.words == 2:
 		insns = append(insns, asm.StoreMem(asm.R6, 8, asm.R0, asm.DWord), asm.And.Imm(asm.R0, ^0xff))
 	}
 	return append(insns, asm.StoreMem(asm.R6, 0, asm.R0, asm.DWord))
@@ -158,7 +191,7 @@ func BenchmarkLookup(b *testing.B) {
 		for _, s := range subjects() {
 			b.Run(fmt.Sprintf("%s/%d", s.name, n), func(b *testing.B) {
 				m, bytes, search := s.make(b, n)
-				p := load(b, random(b, n, s.words, s.name != "hash"), s.words, m, search)
+				p := load(b, random(b, n, s), s.words, m, search)
 				b.ReportMetric(float64(bytes)/float64(n), "B/element")
 				best := time.Hour
 				for range rounds {

@@ -3,6 +3,8 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -159,6 +161,9 @@ func TestContents_PointsThatDoNotTell_AreReadAgain(t *testing.T) {
 		"an end that goes":                     {Deleted: *point(20, true, time.Time{})},
 		"a beginning that ends in time, alone": {Added: *point(50, false, time.Now().Add(time.Hour))},
 	} {
+		if s.Atomic(c) {
+			t.Errorf("%s: packets may go on meanwhile", name)
+		}
 		if err := s.Apply(c); !errors.Is(err, ErrReread) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -219,4 +224,92 @@ func (s *followed) lockedInMap(t *testing.T) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.inMap(t)
+}
+
+// pointsOf are the points that the kernel has of intervals of ports.
+func pointsOf(ports map[int]int) map[string]element.Element {
+	out := map[string]element.Element{}
+	for first, last := range ports {
+		out[fmt.Sprint("begin", first)] = element.Element{First: port(first)}
+		if last < 65535 {
+			out[fmt.Sprint("end", last+1)] = element.Element{First: port(last + 1), End: true}
+		}
+	}
+	return out
+}
+
+// From any intervals to any others, by what the kernel would tell: looking at each interval, and at all of the set.
+func TestContents_PointsOfRandomChanges_MakeTheIntervals(t *testing.T) {
+	const seed = 2
+	r := rand.New(rand.NewPCG(seed, 0))
+	set := share.Set{Parts: parts(16), Ranges: true}
+	few, many := bare(t, set, 1000), bare(t, set, 1000)
+	have := map[string]element.Element{}
+	for round := range 300 {
+		next := map[int]int{}
+		for at := 1 + r.IntN(300); at < 65536; at += 1 + r.IntN(10000) {
+			next[at] = min(65535, at+r.IntN(3000)) // some touch
+			at = next[at]
+		}
+		want := pointsOf(next)
+		var c element.Change
+		for k, e := range have {
+			if _, ok := want[k]; !ok {
+				c.Deleted.Add(e)
+			}
+		}
+		for k, e := range want {
+			if _, ok := have[k]; !ok {
+				c.Added.Add(e)
+			}
+		}
+		have = want
+		var spans []int
+		for _, first := range slices.Sorted(maps.Keys(next)) {
+			spans = append(spans, first, next[first])
+		}
+		if err := few.applyPoints(c); err != nil {
+			t.Fatalf("seed %d, round %d: %v", seed, round, err)
+		}
+		if err := many.applyMany(c); err != nil {
+			t.Fatalf("seed %d, round %d: %v", seed, round, err)
+		}
+		if diff := cmp.Diff(few.inKernel(t, intervals(spans...)), few.inMap(t)); diff != "" {
+			t.Fatalf("seed %d, round %d: want -, got +:\n%s", seed, round, diff)
+		}
+		if diff := cmp.Diff(few.inMap(t), many.inMap(t)); diff != "" {
+			t.Fatalf("seed %d, round %d: few -, many +:\n%s", seed, round, diff)
+		}
+	}
+}
+
+// Verdicts and times stay with the intervals that a change of many others leaves as they are.
+func TestContents_ManyPoints_KeepVerdictsAndTimes(t *testing.T) {
+	s := bare(t, share.Set{Parts: parts(16), Ranges: true, Verdicts: true}, 10000)
+	later := time.Now().Add(time.Hour)
+	var l element.List
+	l.Add(element.Element{First: port(1), Last: port(9), Verdict: "drop", Expires: later})
+	l.Add(element.Element{First: port(20), Last: port(29), Verdict: "accept"})
+	if err := s.Replace(&l); err != nil {
+		t.Fatal(err)
+	}
+	var c element.Change
+	for i := range 2000 {
+		c.Added.Add(element.Element{First: port(100 + 4*i), Verdict: "return"})
+		c.Added.Add(element.Element{First: port(102 + 4*i), End: true})
+	}
+	c.Deleted.Add(element.Element{First: port(20)})
+	c.Deleted.Add(element.Element{First: port(30), End: true})
+	if !s.many(c) || s.Atomic(c) {
+		t.Fatal("these are few")
+	}
+	if err := s.Apply(c); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(s.inMap(t)); n != 2001 {
+		t.Errorf("%d intervals", n)
+	}
+	if e, ok := s.store.find([]uint64{5}); !ok || e.data != 2 || !e.expires.Equal(later) {
+		t.Errorf("the first interval is now %v, %v", e, ok)
+	}
 }

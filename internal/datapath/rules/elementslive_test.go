@@ -121,7 +121,7 @@ func (f *follower) take(text string) {
 	var c nft.Commit
 	select {
 	case c = <-f.watch.Commits():
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		f.t.Fatalf("%s: no commit", text)
 	}
 	if c.Err != nil || c.Lost {

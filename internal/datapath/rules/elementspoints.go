@@ -26,10 +26,19 @@ type point struct {
 // applyPoints makes of changed points what becomes of intervals. Nearly always they come in pairs. Where nft merges
 // intervals, or one that is there gets another time, a point stays.
 func (c *Contents) applyPoints(change element.Change) error {
-	n := near{c, map[string]entry{}, map[string]point{}}
+	n, come, err := c.nearby(change)
+	if err != nil {
+		return err
+	}
+	return n.apply(come)
+}
+
+// nearby is what a change touches, and the intervals that are there behind it.
+func (c *Contents) nearby(change element.Change) (*near, []entry, error) {
+	n := &near{c, map[string]entry{}, map[string]point{}}
 	for _, l := range []*element.List{&change.Deleted, &change.Added} {
 		if err := n.look(l); err != nil {
-			return err
+			return nil, nil, err
 		}
 	}
 	for _, e := range n.old {
@@ -39,20 +48,17 @@ func (c *Contents) applyPoints(change element.Change) error {
 		}
 	}
 	if err := n.change(&change.Deleted, func(p point) { delete(n.points, p.identity()) }); err != nil {
-		return err
+		return nil, nil, err
 	}
 	err := n.change(&change.Added, func(p point) {
 		p.open = n.points[p.identity()].open
 		n.set(p)
 	})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	come, err := n.join()
-	if err != nil {
-		return err
-	}
-	return n.apply(come)
+	return n, come, err
 }
 
 // look finds the intervals that points are in.

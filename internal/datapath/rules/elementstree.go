@@ -191,6 +191,23 @@ func (s *treeStore) find(key []uint64) (entry, bool) {
 	return entry{first: e.First, last: e.Last, data: e.Data, expires: s.expiry.when[pack(e.First)]}, true
 }
 
+func (s *treeStore) all() (int, iter.Seq[entry]) {
+	t := s.in.table.Tree()
+	return t.Len(), func(yield func(entry) bool) {
+		s.in.mu.Lock()
+		defer s.in.mu.Unlock()
+		for e := range t.All() {
+			x := entry{first: e.First, last: e.Last, data: e.Data}
+			if len(s.expiry.when) > 0 {
+				x.expires = s.expiry.when[pack(e.First)]
+			}
+			if !yield(x) {
+				return
+			}
+		}
+	}
+}
+
 func (s *treeStore) close() error { return s.in.Close() }
 
 func treeElement(e entry) tree.Element {

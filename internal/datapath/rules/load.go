@@ -147,9 +147,6 @@ const batch = 4096
 
 // fill writes what is in a map from the start.
 func fill(m *ebpf.Map, want bpfgen.Map) error {
-	if want.Kind == bpfgen.Tree {
-		return fillTree(m, want)
-	}
 	for part := range slices.Chunk(want.Contents, batch) {
 		var keys, values packed
 		for _, p := range part {
@@ -170,11 +167,6 @@ type packed [][]byte
 
 // MarshalBinary implements encoding.BinaryMarshaler.
 func (p packed) MarshalBinary() ([]byte, error) { return bytes.Join(p, nil), nil }
-
-// fillTree writes the pages of a search tree that does not change.
-func fillTree(*ebpf.Map, bpfgen.Map) error {
-	return errors.New("search trees are not known")
-}
 
 // loadChunk loads one program with its maps in place of their names.
 func (p *Programs) loadChunk(dev Device, c bpfgen.Chunk, all map[string]*ebpf.Map) (*ebpf.Program, error) {

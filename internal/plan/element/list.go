@@ -10,7 +10,8 @@ import (
 // Generation is the low half of the number that the kernel gives to each state of the ruleset.
 type Generation uint16
 
-// Before reports whether a transaction came after the state that was read, so that its changes are not in it.
+// Before reports whether a transaction came after the state that was read, so that its changes are not in it, or not
+// surely.
 func (g Generation) Before(commit uint32) bool { return int16(uint16(commit)-uint16(g)) > 0 }
 
 // List is elements of one set, packed: a million IPv4 addresses are 4 MB, and with a timeout each 72 MB more. The zero
@@ -25,7 +26,8 @@ type List struct {
 	ends     []bool // one for each element, or none
 	rests    []rest // one for each element, or none: nothing of it is in the set
 	catchAll *rest
-	strays   bool
+	// What Join has met.
+	strays, touching, open bool
 }
 
 // rest is what elements of plain sets do not have.

@@ -1,6 +1,7 @@
 package element
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/nft-offload/nft-offload/internal/plan/share"
@@ -81,6 +82,15 @@ func fits(p share.Part, hi, lo uint64) bool {
 		return p.Bits >= 2*WordBits || hi>>(p.Bits-WordBits) == 0
 	}
 	return hi == 0 && (p.Bits == WordBits || lo>>p.Bits == 0)
+}
+
+// Key is the key of one component in network order that has these words.
+func Key(part share.Part, words []uint64) []byte {
+	var b []byte
+	for _, w := range words {
+		b = binary.BigEndian.AppendUint64(b, w)
+	}
+	return b[len(b)-bytesOf(part):]
 }
 
 // Highest appends the words of the highest key of a set.
