@@ -73,6 +73,8 @@ type store interface {
 	expire(now time.Time) (time.Time, error)
 	// find is the entry that has a key.
 	find(key []uint64) (entry, bool)
+	// highest is the interval with the highest keys.
+	highest() (entry, bool)
 	// all are the entries of intervals, in order, and how many they are. They must not change meanwhile.
 	all() (int, iter.Seq[entry])
 	close() error

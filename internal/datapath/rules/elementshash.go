@@ -129,8 +129,10 @@ func (h *hash[K]) expire(now time.Time) (time.Time, error) {
 	}
 }
 
-// find and all are for sets of intervals.
+// find, highest and all are for sets of intervals.
 func (h *hash[K]) find([]uint64) (entry, bool) { return entry{}, false }
+
+func (h *hash[K]) highest() (entry, bool) { return entry{}, false }
 
 func (h *hash[K]) all() (int, iter.Seq[entry]) { return 0, func(func(entry) bool) {} }
 

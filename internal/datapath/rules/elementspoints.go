@@ -124,7 +124,7 @@ func (n *near) join() ([]entry, error) {
 		default:
 			out = append(out, p.entry)
 			begun = true
-			if i == len(order)-1 && (p.open || !n.c.loose) {
+			if i == len(order)-1 && n.unended(p) {
 				out[len(out)-1].last = element.Highest(nil, n.c.set.Parts)
 				begun = false
 			}
@@ -135,6 +135,17 @@ func (n *near) join() ([]entry, error) {
 		return nil, ErrReread
 	}
 	return out, nil
+}
+
+// unended reports whether an interval without an end goes to the highest key. That others are in its way is seen at the
+// latest when it is put in.
+func (n *near) unended(p point) bool {
+	if p.open || n.c.loose {
+		return p.open
+	}
+	top, ok := n.c.store.highest()
+	_, touched := n.old[pack(top.first)]
+	return !ok || touched || slices.Compare(top.last, p.first) < 0
 }
 
 // apply does what makes the old intervals the new ones.
