@@ -1,14 +1,16 @@
 package engine
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/nft-offload/nft-offload/internal/plan/share"
 	"github.com/nft-offload/nft-offload/internal/plan/space"
 )
 
-// The key is made at every reading of the machine.
+// Programs are compared at every reading of the machine.
 func BenchmarkKeyOfTenThousandRules(b *testing.B) {
+	p := newPrograms()
 	e := &Early{Share: &share.Share{}}
 	port := share.Cond{Fields: make([]share.Field, 1), Keys: []share.Key{make([]space.Interval, 1)}}
 	for i := range 10000 {
@@ -17,8 +19,14 @@ func BenchmarkKeyOfTenThousandRules(b *testing.B) {
 			Conds: []share.Cond{port, port, port},
 		})
 	}
+	again := &Early{Share: &share.Share{Entries: slices.Clone(e.Share.Entries)}}
+	for i := range again.Share.Entries {
+		again.Share.Entries[i].Conds = slices.Clone(again.Share.Entries[i].Conds)
+	}
 	b.ReportAllocs()
 	for b.Loop() {
-		e.key("r0")
+		if p.key("r0", e) != p.key("r0", again) {
+			b.Fatal("the same programs have two keys")
+		}
 	}
 }
