@@ -104,7 +104,10 @@ func (f *flattener) branch(e entry, key ruleset.Expr, branches []space.Branch, i
 	b := branches[i]
 	own := ruleset.Match{Op: "==", Left: key, Right: ruleset.SetLit(b.Keys)}
 	e.steps = append(slices.Clip(w.steps), append(slices.Concat(rd.runs...), own))
-	e.space, e.end = b.Scan.Space, b.Scan.Space
+	e.end = b.Scan.Space
+	if rd.effect.none() {
+		e.space = e.end
+	}
 	f.conditions(&e, w, append(slices.Clip(rd.runs), []ruleset.Match{keyed(key, branches, i)}))
 	return e
 }
@@ -139,8 +142,10 @@ func (f *flattener) changing(data ruleset.Expr, t *ruleset.Table) *ruleset.Set {
 // decide appends the entry of a verdict map that is looked up as it is when packets come.
 func (f *flattener) decide(e entry, set *ruleset.Set, rd reading, w way) {
 	e.verdicts = set
-	e.space = rd.end.Lookup(rd.vmap.Key, rd.vmap.Data).Space
-	e.end = e.space
+	e.end = rd.end.Lookup(rd.vmap.Key, rd.vmap.Data).Space
+	if rd.effect.none() {
+		e.space = e.end
+	}
 	if v, ok := leads(set); ok {
 		e.effect = e.effect.add(effect{ending: unknown, pinned: Finding{Reason: reason.MapJumps, Detail: "map " + set.Name + ", " + string(v.Kind) + " " + v.Target}})
 		f.append(&e, w)

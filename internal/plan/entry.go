@@ -210,7 +210,10 @@ func (e *entry) take(r *cond.Rule, no *cond.Refusal, w way) {
 		e.conds = c.Join(e.conds)
 	}
 	if r.Never {
-		e.space, e.end = space.Nothing(), space.Nothing()
+		e.end = space.Nothing()
+		if e.effect.pinned.None() {
+			e.space = e.end // else something was done before the last match
+		}
 	}
 }
 
