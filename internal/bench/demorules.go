@@ -44,7 +44,7 @@ func (r RulesDemoReport) OK() bool { return DemoReport{Checks: r.Checks}.OK() }
 const (
 	demoPrefixes     = 100_000
 	rulesDemoRounds  = 2
-	rulesDemoChanges = 2
+	rulesDemoChanges = 3
 	blockedTraffic   = "blocked"
 	otherTraffic     = "other"
 )

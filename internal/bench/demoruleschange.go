@@ -12,22 +12,27 @@ import (
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
-// changeAll adds and deletes a prefix while packets of it flow.
+// changeAll adds and deletes a prefix while packets of it flow, a few times.
 func (d *rulesDemo) changeAll(ctx context.Context, dm *daemon) error {
+	took := map[string][]float64{}
+	verbs := []string{"add", "delete"}
 	for range rulesDemoChanges {
-		for _, verb := range []string{"add", "delete"} {
+		for _, verb := range verbs {
 			d.step(fmt.Sprintf("nft %ss a prefix whose traffic flows", verb))
 			c, err := d.change(ctx, dm, verb)
 			if err != nil {
 				return err
 			}
 			d.changes = append(d.changes, c)
-			slowest := max(c.EffectMs, c.ProgramMs)
-			d.checks = append(d.checks, Check{
-				Name: "xdp: nft " + verb + " has its effect within " + effectLimit.String(), OK: slowest <= inMillis(effectLimit),
-				Detail: fmt.Sprintf("%.1f ms after the kernel's commit; nft itself took %.0f ms", slowest, c.CommandMs),
-			})
+			took[verb] = append(took[verb], max(c.EffectMs, c.ProgramMs))
 		}
+	}
+	for _, verb := range verbs {
+		typical := median(took[verb])
+		d.checks = append(d.checks, Check{
+			Name: "xdp: what nft " + verb + "s has its effect within " + effectLimit.String(), OK: typical <= inMillis(effectLimit),
+			Detail: fmt.Sprintf("%.1f ms after the kernel's commit, the median of %d", typical, len(took[verb])),
+		})
 	}
 	return nil
 }

@@ -98,11 +98,15 @@ func nftHere(ctx context.Context, commands string, args ...string) ([]byte, erro
 	return stdout.Bytes(), nil
 }
 
-// load gives a commands file to nft and says how long it took.
-func (b *rulesBed) load(ctx context.Context, commands string) (time.Duration, error) {
-	start := time.Now()
-	_, err := b.nft(ctx, commands, "-f", "-")
-	return time.Since(start), err
+// load gives a commands file to nft and says how long it took, not on the pinned thread.
+func (b *rulesBed) load(ctx context.Context, commands string) (took time.Duration, err error) {
+	err = b.firewall.elsewhere(func() error {
+		start := time.Now()
+		_, err := nftHere(ctx, commands, "-f", "-")
+		took = time.Since(start)
+		return err
+	})
+	return took, err
 }
 
 // counted are the counters of the chain's rules in the kernel, by index. `list chain` would read the elements of sets, too,

@@ -44,7 +44,8 @@ func (b *rulesBed) early(ctx context.Context, p pins, k chainKind, rs *ruleset.R
 	path := &rulesPath{name: hook.String(), dropped: e.dropped, counts: e.counts, beat: func() error { return e.programs.Renew() }}
 	path.on = func() error { return errors.Join(e.attach(e.loaded), e.programs.Renew()) }
 	path.off = func() error { return e.attach(nil) }
-	err := e.costs(ctx, &path.costs)
+	// Not on the pinned thread: a daemon has all cores.
+	err := b.firewall.elsewhere(func() error { return e.costs(ctx, &path.costs) })
 	return path, err
 }
 

@@ -93,7 +93,7 @@ func checkRulesDemo(t *testing.T, r rulesDemoReport) {
 			t.Errorf("check %+v", c)
 		}
 	}
-	for _, want := range []string{"blocked traffic", "other traffic", "same packets arrive", "nft add has its effect", "nft delete has its effect", "nothing is left"} {
+	for _, want := range []string{"blocked traffic", "other traffic", "same packets arrive", "nft adds has its effect", "nft deletes has its effect", "nothing is left"} {
 		if !strings.Contains(names, want) {
 			t.Errorf("no check of %q among\n%s", want, names)
 		}
