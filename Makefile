@@ -65,6 +65,13 @@ bench: ## build, then measure; BENCHFLAGS=--json and others go to `nft-offload b
 	@$(MAKE) --no-print-directory all
 	$(BIN) bench flows $(BENCHFLAGS)
 
+.PHONY: bench-rules
+bench-rules: ## measure chains and sets, five minutes, and write the figures into docs/rules.md
+	@scripts/deps.sh run
+	@$(MAKE) --no-print-directory all
+	$(BIN) bench rules $(BENCHFLAGS) | tee bin/rules.txt
+	scripts/figures.sh docs/rules.md 'nft-offload bench rules' < bin/rules.txt
+
 .PHONY: soak
 soak: ## the reliability table: paired runs with and without the daemon, 12 minutes; SEED=7, ROWS='link|killed', UPDATE_DOCS=1
 	@scripts/deps.sh test

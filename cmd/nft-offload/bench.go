@@ -19,7 +19,7 @@ network namespaces of its own.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(benchFlowsCommand(e))
+	c.AddCommand(benchFlowsCommand(e), benchRulesCommand(e))
 	return c
 }
 

@@ -66,6 +66,9 @@ func startDaemon(ctx context.Context, ns *namespace, cmd *exec.Cmd, socket strin
 		}
 		select {
 		case <-d.exited:
+			if d.interrupted() { // by the Ctrl-C that is for us, in the moment before it had a process group of its own
+				return nil, fmt.Errorf("start daemon: %w", context.Canceled)
+			}
 			return nil, fmt.Errorf("start daemon: %w: %s", d.err, d.said())
 		case <-ctx.Done():
 			return nil, errors.Join(fmt.Errorf("wait for daemon: %w", ctx.Err()), d.stop())

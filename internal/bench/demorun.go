@@ -166,8 +166,10 @@ func (d *demo) stateOf(t packet.Tuple) (state conntrack.TCPState, err error) {
 }
 
 // nothingLeft checks that the daemon took away what it had put on the router.
-func (d *demo) nothingLeft(hook string) error {
-	inode, err := d.bed.topo.router.inode()
+func (d *demo) nothingLeft(hook string) error { return d.nothingLeftOn(hook, d.bed.topo) }
+
+func (d *demo) nothingLeftOn(hook string, t *topology) error {
+	inode, err := t.router.inode()
 	if err != nil {
 		return err
 	}
@@ -177,8 +179,8 @@ func (d *demo) nothingLeft(hook string) error {
 			left = append(left, file)
 		}
 	}
-	err = d.bed.topo.router.do(func() error {
-		for _, dev := range []device{d.bed.topo.r0, d.bed.topo.r1} {
+	err = t.router.do(func() error {
+		for _, dev := range []device{t.r0, t.r1} {
 			on, err := programs(dev)
 			if err != nil {
 				return err

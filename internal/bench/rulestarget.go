@@ -1,0 +1,63 @@
+package bench
+
+import "fmt"
+
+// targets compares what was measured with what the project promises; figures that were not measured are left out.
+func (r RulesReport) targets() []Target {
+	var out []Target
+	for _, shape := range Shapes() {
+		out = append(out, r.chainTargets(shape)...)
+	}
+	for _, keys := range setKeys() {
+		out = append(out, r.setTargets(keys)...)
+	}
+	return out
+}
+
+func (r RulesReport) chainTargets(shape string) (out []Target) {
+	for _, t := range []struct {
+		rules int
+		limit float64
+	}{{100, 8}, {1000, 50}} {
+		nft, ok := r.find(PathNFT, shape, "", t.rules, 0)
+		xdp, ok2 := r.find(PathXDP, shape, "", t.rules, 0)
+		if ok && ok2 {
+			out = append(out, target(fmt.Sprintf("nft/xdp at %d rules, %s", t.rules, shape), nft.NsPerPacket/xdp.NsPerPacket, t.limit, false))
+		}
+	}
+	for _, path := range []string{PathXDP, PathTC} {
+		if v, ok := r.growth(path, RulesRow{Shape: shape, Rules: 1}, RulesRow{Shape: shape, Rules: 10_000}); ok {
+			out = append(out, target(fmt.Sprintf("10000 rules/1, %s, %s", shape, path), v, 2, true))
+		}
+		if w, ok := r.find(path, shape, "", 10_000, 0); ok {
+			out = append(out, target(fmt.Sprintf("reload of 10000, %s, %s, ms", shape, path), w.ReloadMs, 1000, true))
+		}
+	}
+	return out
+}
+
+func (r RulesReport) setTargets(keys string) (out []Target) {
+	for _, path := range []string{PathXDP, PathTC} {
+		small := RulesRow{Shape: ShapeSet, Keys: keys, Rules: 1, Elements: 1000}
+		large := RulesRow{Shape: ShapeSet, Keys: keys, Rules: 1, Elements: 1_000_000}
+		if v, ok := r.growth(path, small, large); ok {
+			out = append(out, target(fmt.Sprintf("set 1000000/1000, %s, %s", keys, path), v, 3, true))
+		}
+		if w, ok := r.find(path, ShapeSet, keys, 1, large.Elements); ok {
+			out = append(out, target(fmt.Sprintf("1 of 1000000, %s, %s, ms", keys, path), w.ChangeMs, 10, true))
+		}
+	}
+	return out
+}
+
+// growth is by how much a packet costs more with the larger chain, without what the sender costs.
+func (r RulesReport) growth(path string, small, large RulesRow) (float64, bool) {
+	own := func(of RulesRow) (float64, bool) {
+		w, ok := r.find(path, of.Shape, of.Keys, of.Rules, of.Elements)
+		sender, ok2 := r.find(PathSender, of.Shape, of.Keys, of.Rules, of.Elements)
+		return w.NsPerPacket - sender.NsPerPacket, ok && ok2
+	}
+	a, ok := own(small)
+	b, ok2 := own(large)
+	return b / a, ok && ok2 && a > 0
+}
