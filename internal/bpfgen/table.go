@@ -91,7 +91,7 @@ func (m *maps) table(name string, bits []int, elements []element) (table, error)
 		}
 	}
 	page := space.Layout().PageBytes()
-	pages := space.Pages(2 * pieces) // of intervals that overlap
+	pages := space.FixedPages(2 * pieces) // of intervals that overlap
 	arena := make([]uint32, pages*page/4)
 	t, err := tuple.New(arena, space, nil)
 	if err != nil {
