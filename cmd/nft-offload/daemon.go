@@ -74,7 +74,14 @@ type runner struct {
 // run opens the datapath, runs the engine on it, and withdraws it.
 func (r *runner) run() (err error) {
 	// All that can be refused is refused before anything is changed.
-	v, err := engine.Read(r.env.ctx, nftSource{}, r.links)
+	var source engine.Source = nftSource{}
+	var whole engine.Chains
+	var watched *watchedRules
+	if r.options.rules != rulesOff {
+		watched = newWatchedRules()
+		source, whole = watched, chains{r.env, watched}
+	}
+	v, err := engine.Read(r.env.ctx, source, r.links, whole)
 	if r.env.ctx.Err() != nil {
 		return nil
 	}
@@ -84,7 +91,7 @@ func (r *runner) run() (err error) {
 	if _, err := engine.Check(v, r.options.choices); err != nil {
 		return err
 	}
-	fp, err := r.open(v.Mark())
+	fp, err := r.open(v.Mark(), watched)
 	if err != nil {
 		return err
 	}
@@ -94,13 +101,17 @@ func (r *runner) run() (err error) {
 	adopted := fp.d.Adopted()
 	defer func() {
 		close(fp.done)
-		err = errors.Join(err, fp.close(), r.leave(err, adopted))
+		err = errors.Join(err, fp.leave(), r.leave(err, adopted))
 	}()
-	return r.serve(ctx, engine.New(engine.Config{
-		Source: nftSource{}, Links: r.links, Datapath: fp, Operator: fp, Conntrack: r.conntrack, Candidates: fp.candidates,
+	cfg := engine.Config{
+		Source: source, Links: r.links, Datapath: fp, Operator: fp, Conntrack: r.conntrack, Candidates: fp.candidates,
 		Choices: r.options.choices, Settings: r.options.settings(), Since: r.since, Log: r.log,
 		Identity: engine.Identity{PID: os.Getpid(), Version: version(), Namespace: r.namespace, Adopted: adopted},
-	}))
+	}
+	if fp.early != nil {
+		cfg.Chains, cfg.Rules, cfg.Sets = whole, fp.early, sets{watched, fp.early.programs}
+	}
+	return r.serve(ctx, engine.New(cfg))
 }
 
 // leave withdraws, or does not: err is how the run ended.
@@ -116,7 +127,7 @@ func (r *runner) leave(err error, adopted bool) error {
 }
 
 // open opens the datapath. One that another version or other sizes left is withdrawn first.
-func (r *runner) open(mark uint32) (*fastPath, error) {
+func (r *runner) open(mark uint32, watched *watchedRules) (*fastPath, error) {
 	cfg := datapath.Config{
 		Dir: r.pins, MaxFlows: r.options.maxFlows, MinPackets: r.options.minPackets, Mark: mark,
 		Due: r.options.lease / 2, Hard: r.options.lease,
@@ -125,13 +136,13 @@ func (r *runner) open(mark uint32) (*fastPath, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := openFastPath(cfg, r.log)
+	f, err := openFastPath(cfg, watched, r.log)
 	if errors.Is(err, datapath.ErrIncompatible) {
 		r.log.Warn("the pinned datapath cannot be adopted: starting anew", "cause", err)
 		if err := datapath.Withdraw(r.pins); err != nil {
 			return nil, fmt.Errorf("withdraw what cannot be adopted: %w", err)
 		}
-		f, err = openFastPath(cfg, r.log)
+		f, err = openFastPath(cfg, watched, r.log)
 	}
 	if err != nil && !pinned {
 		return nil, errors.Join(err, datapath.Withdraw(r.pins))

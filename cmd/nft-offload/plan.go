@@ -24,6 +24,8 @@ type planOptions struct {
 	show    string
 	dot     bool
 	json    bool
+	// counters shows what the rules have counted.
+	counters bool
 }
 
 func planCommand(e *env) *cobra.Command {
@@ -47,12 +49,16 @@ The plan is for this machine, or with --caps for another: a file that "doctor
 Rules run at XDP on devices whose driver has it, else at tc; --device says
 otherwise, as for run.
 
+--counters shows what the rules of ingress chains have counted, those of packets
+that a program ended early included; it is for the live ruleset.
+
 --show tc prints the commands of the rules that go to hardware, --show bpf what
 the programs at XDP and tc look at.`,
 		Example: `  nft-offload plan
   nft-offload plan examples/router.nft --caps mlx5
   nft -j list ruleset | nft-offload plan - --json | jq .chains
   nft-offload plan firewall.nft --caps router.json --show tc
+  nft-offload plan --counters
   nft-offload plan --dot | dot -Tsvg > plan.svg`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -65,6 +71,7 @@ the programs at XDP and tc look at.`,
 	f.StringVar(&o.show, "show", "", "`tc|bpf`: print the commands for hardware, or the lookups at XDP and tc")
 	f.BoolVar(&o.dot, "dot", false, "print a picture for Graphviz")
 	f.BoolVar(&o.json, "json", false, "print JSON")
+	f.BoolVar(&o.counters, "counters", false, "print what rules have counted, and where they run")
 	return c
 }
 
@@ -86,6 +93,9 @@ func (e *env) plan(o planOptions, args []string) error {
 		e.printProfiles()
 		return nil
 	}
+	if o.counters && len(args) > 0 {
+		return usage("--counters is for the live ruleset: a file has counted nothing")
+	}
 	rs, err := e.planned(args)
 	if err != nil {
 		return err
@@ -96,6 +106,8 @@ func (e *env) plan(o planOptions, args []string) error {
 	}
 	p := plan.Make(rs, m, options)
 	switch {
+	case o.counters:
+		return e.planCounters(rs, p, o.json)
 	case o.json:
 		return e.printJSON(planned{p, append([]lint.Finding{}, lint.Check(rs, m)...)})
 	case o.dot:

@@ -18,11 +18,18 @@ type runOptions struct {
 	minPackets uint32
 	keep       bool
 	logLevel   string
+	rules      string
 	json       bool
 
 	choices engine.Choices
 	level   slog.Level
 }
+
+// What --rules may say.
+const (
+	rulesAuto = "auto"
+	rulesOff  = "off"
+)
 
 // Limits of --lease. Below, renewals would be a large part of the packets, and half of it has to be longer than a
 // renewal takes; above, a change that nobody reports would take too long to be in force.
@@ -53,7 +60,13 @@ stays, carries the flows it knows under their leases, and the next run adopts
 it. After kill -9 the same happens.
 
 Devices are chosen by the flowtables; --device changes the hook of one:
-xdp, tc or off. The default is xdp for physical devices that can, else tc.`,
+xdp, tc or off. The default is xdp for physical devices that can, else tc.
+
+Rules of netdev and inet ingress chains that drop, or send packets on, are
+executed by a program at the same hook, before the kernel looks at the packet;
+nftables still executes all of them on what the program lets through, and on
+everything while rules change or no daemon runs. --rules off leaves them to
+nftables alone.`,
 		Example: `  nft-offload run
   nft-offload run --device eth0=xdp --device wan=tc
   nft-offload run --netns router --lease 5s --log-level debug`,
@@ -70,6 +83,7 @@ xdp, tc or off. The default is xdp for physical devices that can, else tc.`,
 	f.DurationVar(&o.lease, "lease", defaultLease, "no packet takes the fast path longer than this without the kernel's word; renewed at half of it")
 	f.Uint32Var(&o.maxFlows, "max-flows", defaultMaxFlows, "room in the table, in directions of flows, for each of IPv4 and IPv6")
 	f.Uint32Var(&o.minPackets, "min-packets", defaultMinPackets, "packets of a direction before an entry is made: short flows stay slow")
+	f.StringVar(&o.rules, "rules", rulesAuto, "`auto|off`: execute rules of ingress chains early where that is possible, or leave all to nftables")
 	f.BoolVar(&o.keep, "keep", false, "leave the datapath running when stopped")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.BoolVar(&o.json, "json", false, "log in JSON")
@@ -91,6 +105,9 @@ func (o *runOptions) check() error {
 	}
 	if o.minPackets < 1 || o.minPackets > mostMinPackets {
 		return usage("--min-packets %d is not between 1 and %d", o.minPackets, mostMinPackets)
+	}
+	if o.rules != rulesAuto && o.rules != rulesOff {
+		return usage("--rules %q is neither auto nor off", o.rules)
 	}
 	if err := o.level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return usage("--log-level %q is not debug, info, warn or error", o.logLevel)

@@ -15,7 +15,7 @@ import (
 )
 
 func statusCommand(e *env) *cobra.Command {
-	var asJSON bool
+	var asJSON, rules bool
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "show devices, hooks, flows, hit rate and why packets went slow",
@@ -23,14 +23,21 @@ func statusCommand(e *env) *cobra.Command {
 another, how many flows are in the table, how many packets and bytes took which
 path, and the reasons of those that stayed slow.
 
+--rules shows what each rule of an ingress chain has counted: nftables' own
+counter, and what a program counted of packets that it ended before.
+
 Without a daemon it exits with code 5 and says whether a datapath is pinned.`,
 		Example: `  nft-offload status
+  nft-offload status --rules
   nft-offload status --json | jq .stats.reasons`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			c, err := e.client()
 			if err != nil {
 				return err
+			}
+			if rules {
+				return e.statusRules(c, asJSON)
 			}
 			s, err := c.Status(e.ctx)
 			if err != nil {
@@ -44,6 +51,7 @@ Without a daemon it exits with code 5 and says whether a datapath is pinned.`,
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&rules, "rules", false, "show the counters of rules instead")
 	return c
 }
 
@@ -87,6 +95,7 @@ func (e *env) printStatus(s engine.Status, now time.Time) {
 	}
 	e.printFlowtables(s)
 	e.printDevices(s.Devices)
+	e.printRuled(s.Rules, now)
 	fmt.Fprintf(w, "\nflows    %d directions, %d of them ready; room for %d per family, %s each\n",
 		s.Stats.Flows, s.Stats.Ready, s.Stats.MaxFlows, size(uint64(s.Stats.BytesPerFlow)))
 	fmt.Fprintf(w, "hit rate %s of the packets that arrived on these devices\n", percent(s.Stats.HitRate()))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -26,6 +27,7 @@ type fastPath struct {
 	// Bump may come from another goroutine while Apply opens d again.
 	mu     sync.Mutex
 	d      *datapath.Datapath
+	early  *early // nil: rules are nftables' alone
 	stream *datapath.Candidates
 }
 
@@ -33,9 +35,19 @@ type fastPath struct {
 // again.
 const candidateRoom = 1024
 
-func openFastPath(cfg datapath.Config, log *slog.Logger) (*fastPath, error) {
+// openFastPath opens the datapath, and what executes rules unless these are not watched.
+func openFastPath(cfg datapath.Config, watched *watchedRules, log *slog.Logger) (*fastPath, error) {
 	f := &fastPath{cfg: cfg, log: log, candidates: make(chan packet.Tuple, candidateRoom), done: make(chan struct{})}
-	return f, f.open()
+	if err := f.open(); err != nil || watched == nil {
+		return f, err
+	}
+	early, err := openEarly(filepath.Join(cfg.Dir, rulesDir), watched.report)
+	if err != nil {
+		log.Error("nftables executes all rules", "error", err)
+		return f, nil
+	}
+	f.early = early
+	return f, nil
 }
 
 func (f *fastPath) open() error {
@@ -72,6 +84,15 @@ func (f *fastPath) read(stream *datapath.Candidates) {
 // close gives up the descriptors; what is attached stays so.
 func (f *fastPath) close() error { return errors.Join(f.stream.Close(), f.d.Close()) }
 
+// leave is close for good: of the programs of rules, too.
+func (f *fastPath) leave() error {
+	err := f.close()
+	if f.early != nil {
+		err = errors.Join(err, f.early.programs.Close())
+	}
+	return err
+}
+
 func (f *fastPath) Bump() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -93,11 +114,20 @@ func (f *fastPath) Apply(desired engine.Desired) ([]engine.Refusal, error) {
 			return nil, err
 		}
 	}
+	if f.early != nil {
+		if refusals := f.early.load(desired); len(refusals) > 0 {
+			return refusals, nil
+		}
+	}
 	want := make([]datapath.Device, 0, len(desired.Devices))
 	hooks := map[string]engine.Hook{}
 	for _, d := range desired.Devices {
 		hooks[d.Name] = d.Hook
+		if d.EarlyHook == engine.XDP {
+			hooks[d.Name] = engine.XDP
+		}
 		want = append(want, datapath.Device{
+			Front: f.front(d), Unlisted: d.Unlisted,
 			Ifindex: d.Ifindex, Name: d.Name, Hook: datapathHook(d.Hook), XDPTarget: d.XDPTarget,
 			PartialChecksums: d.PartialChecksums, Labels: d.Labels, Flowtable: d.Flowtable, Bare: d.Bare, Above: d.Above,
 			Stack: d.Stack, Refused: d.Refused, Under: d.Under, Floods: datapathFloods(d.Floods),
@@ -116,7 +146,17 @@ func (f *fastPath) Apply(desired engine.Desired) ([]engine.Refusal, error) {
 			Busy: errors.Is(err, datapath.ErrBusy), Gone: errors.Is(err, unix.ENODEV),
 		})
 	}
+	if f.early != nil {
+		others = append(others, f.early.settle(desired))
+	}
 	return refusals, errors.Join(others...)
+}
+
+func (f *fastPath) front(d engine.Device) *datapath.Front {
+	if f.early == nil {
+		return nil
+	}
+	return f.early.front(d)
 }
 
 func datapathFloods(f engine.Floods) datapath.Floods {
@@ -170,6 +210,9 @@ func (f *fastPath) Sweep(watching bool) (engine.Sweep, error) {
 	}
 	s, err := f.d.Sweep()
 	err = errors.Join(err, f.d.TrimHolds())
+	if f.early != nil {
+		err = errors.Join(err, f.early.programs.Sweep())
+	}
 	if err == nil && watching {
 		active := 0
 		for _, a := range s.Live {

@@ -26,8 +26,12 @@ func (nftSource) Watch(ctx context.Context) (<-chan engine.Change, error) {
 		case e.Lost:
 			return engine.Change{What: "ruleset notifications lost", Reread: true}, true
 		}
-		return engine.Change{What: fmt.Sprintf("ruleset generation %d by %s", e.Generation, e.Process), Reread: true}, true
+		return engine.Change{What: generationText(e.Generation, e.Process), Reread: true}, true
 	}), nil
+}
+
+func generationText(generation uint32, process string) string {
+	return fmt.Sprintf("ruleset generation %d by %s", generation, process)
 }
 
 // translate turns events into changes until the events or the context end.

@@ -49,7 +49,8 @@ func (e *env) gatherer() (_ *gatherer, err error) {
 	if g.ct, err = conntrack.Open(); err != nil {
 		return nil, err
 	}
-	v, err := engine.Read(e.ctx, nftSource{}, links{g.handle})
+	source := newWatchedRules()
+	v, err := engine.Read(e.ctx, source, links{g.handle}, chains{e, source})
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ import (
 type fake struct {
 	status engine.Status
 	flows  []engine.Flow
+	counts []engine.RuleCount
 	err    error
 	filter engine.Filter
 
@@ -36,6 +37,8 @@ func (f *fake) Flows(_ context.Context, filter engine.Filter) ([]engine.Flow, er
 	f.filter = filter
 	return f.flows, f.err
 }
+
+func (f *fake) RuleCounts(context.Context) ([]engine.RuleCount, error) { return f.counts, f.err }
 
 // serve answers from e until the end of the test.
 func serve(t *testing.T, e api.Engine) (*api.Client, string) {
@@ -70,6 +73,10 @@ func TestStatusComesBackAsItWas(t *testing.T) {
 			Name: "r0", Ifindex: 2, Hook: engine.TC, Reason: engine.Reason{Code: reason.OffPort, Text: "t", Advice: "a"},
 			Flowtables: []string{"inet filter f1"},
 		}},
+		Rules: engine.RulesStatus{On: true, Executing: true, Since: time.Unix(1500, 0).UTC(), Why: "rule", Devices: []engine.RuledDevice{{
+			Name: "r0", Ifindex: 2, Hook: engine.TC, Early: 3, Packets: engine.EarlyPackets{Dropped: 8},
+			Software: []engine.SoftwareRules{{Reason: engine.Reason{Code: reason.TCOnly, Text: "t"}, Rules: 1, First: "f"}},
+		}}},
 		Stats: engine.Stats{
 			Fast: map[engine.Hook]engine.Counter{engine.TC: {Packets: 9, Bytes: 900}}, Slow: engine.Counter{Packets: 1, Bytes: 2},
 			Reasons: []engine.Count{{Code: "renewal", Stage: "table", Text: "x", Counter: engine.Counter{Packets: 3, Bytes: 4}}},
@@ -84,8 +91,23 @@ func TestStatusComesBackAsItWas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(engine.Decision{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(engine.Decision{}, engine.RuledDevice{})); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
+	}
+}
+
+func TestCountersOfRulesComeBackAsTheyWere(t *testing.T) {
+	want := []engine.RuleCount{{
+		RuleID:  engine.RuleID{Family: "netdev", Table: "t", TableHandle: 3, Chain: "c", Handle: 9},
+		Counter: engine.Counter{Packets: 1 << 60, Bytes: 7},
+	}}
+	c, _ := serve(t, &fake{counts: want})
+	got, err := c.RuleCounts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("counters (-want +got):\n%s", diff)
 	}
 }
 

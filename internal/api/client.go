@@ -114,6 +114,13 @@ func (c *Client) Release(ctx context.Context, f engine.Filter) (int, error) {
 	return n.Released, err
 }
 
+// RuleCounts asks what rules have counted of packets that never came to nftables.
+func (c *Client) RuleCounts(ctx context.Context) ([]engine.RuleCount, error) {
+	var l ruleList
+	err := c.ask(ctx, http.MethodGet, pathRules, nil, &l)
+	return l.Rules, err
+}
+
 func (c *Client) ask(ctx context.Context, method, path string, q url.Values, into any) error {
 	// The host has no meaning on a unix socket.
 	u := url.URL{Scheme: "http", Host: "nft-offload", Path: path, RawQuery: q.Encode()}

@@ -2,6 +2,7 @@
 //
 //	GET /v1/status                            engine.Status
 //	GET /v1/flows?src=&dst=&port=&proto=      {"flows": [engine.Flow, ...]}
+//	GET /v1/rules                             {"rules": [engine.RuleCount, ...]}
 //	GET /v1/refused?...                       {"refused": [engine.Refused, ...]}
 //	POST /v1/flush?...                        engine.Flushed; without a condition only with all=true
 //	GET /v1/holds                             {"holds": [engine.Hold, ...]}

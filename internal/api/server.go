@@ -20,6 +20,7 @@ const (
 	pathRefused = "/v1/refused"
 	pathFlush   = "/v1/flush"
 	pathHolds   = "/v1/holds"
+	pathRules   = "/v1/rules"
 )
 
 // callTimeout bounds one answer: a large table takes a second to list.
@@ -29,6 +30,7 @@ const callTimeout = 10 * time.Second
 type Engine interface {
 	Status(ctx context.Context) (engine.Status, error)
 	Flows(ctx context.Context, f engine.Filter) ([]engine.Flow, error)
+	RuleCounts(ctx context.Context) ([]engine.RuleCount, error)
 	Operator
 }
 
@@ -99,6 +101,12 @@ func Handler(e Engine) http.Handler {
 		flows, err := e.Flows(ctx, f)
 		return flowList{orEmpty(flows)}, err
 	}))
+	mux.HandleFunc("GET "+pathRules, func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+		defer cancel()
+		counts, err := e.RuleCounts(ctx)
+		reply(w, ruleList{orEmpty(counts)}, err)
+	})
 	operate(mux, e)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Errorf("there is no %s %s", r.Method, r.URL.Path))
@@ -108,6 +116,10 @@ func Handler(e Engine) http.Handler {
 
 type flowList struct {
 	Flows []engine.Flow `json:"flows"`
+}
+
+type ruleList struct {
+	Rules []engine.RuleCount `json:"rules"`
 }
 
 // orEmpty makes a list that JSON shows as one.

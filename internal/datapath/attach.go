@@ -77,25 +77,25 @@ func (d *Datapath) applyDevice(dev Device) error {
 		return &AttachError{dev.Name, dev.Hook.String(), fmt.Errorf("ifindex %d is outside 1..%d", dev.Ifindex, maxIfindex)}
 	}
 	places := dev.places()
-	if dev.Above {
-		places = nil // whatever was here when it stood on nothing goes
-	}
 	for _, place := range []string{placeEgress, placeIngress, placeXDP} { // the observer first: what it misses is only learned later
-		v, on := places[place]
-		if !on {
+		prog, err := d.placed(dev, place, places)
+		if err != nil {
+			// Nor is a program left that its rules have outlived.
+			return &AttachError{dev.Name, place, errors.Join(err, d.dropDevice(dev.Ifindex))}
+		}
+		if prog == nil {
 			if err := d.detach(dev.Ifindex, place); err != nil {
 				return err
 			}
 			continue
 		}
-		prog, err := d.program(v)
-		if err != nil {
-			return &AttachError{dev.Name, place, err}
-		}
 		if err := d.attach(dev.Ifindex, place, prog); err != nil {
 			// Never half a device: without the notes or the observer the rest is useless.
 			return &AttachError{dev.Name, place, errors.Join(err, d.dropDevice(dev.Ifindex))}
 		}
+	}
+	if dev.Unlisted {
+		return d.forget(dev.Ifindex)
 	}
 	rec := nfoDevice{
 		Labels: dev.Labels, Hook: uint8(dev.Hook), XdpTarget: uint8(flag(dev.XDPTarget)),
@@ -108,8 +108,11 @@ func (d *Datapath) applyDevice(dev Device) error {
 	return nil
 }
 
-// places says which program runs where on a device.
+// places says which program of ours runs where on a device.
 func (dev Device) places() map[string]variant {
+	if dev.Above || dev.Unlisted {
+		return nil // whatever was here in another life goes
+	}
 	places := map[string]variant{placeEgress: {name: "nfo_egress"}, placeIngress: {name: "nfo_ingress"}}
 	switch {
 	case dev.Bare:

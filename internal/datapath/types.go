@@ -56,6 +56,10 @@ type Device struct {
 	// Refused says that no flow may go through here, because it would bypass something that slow packets pass. The
 	// observer runs all the same, to say which flows that concerns.
 	Refused bool
+	// Front runs before ours where it is not nil.
+	Front *Front
+	// Unlisted says that no flowtable has to do with the device: nothing runs there but Front.
+	Unlisted bool
 }
 
 // Floods tells of a device whether a bridge may send packets to it and to other ports at once.

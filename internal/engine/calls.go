@@ -40,7 +40,42 @@ func (e *Engine) status() (Status, error) {
 		Flowtables: e.view.Flowtables(), Stats: stats, Generations: e.bumper.generations(), Sweep: e.sweep,
 		Problems: e.problems.snapshot(),
 	}
+	rules, rulesErr := e.rulesStatus()
+	s.Rules = rules
+	return s, errors.Join(err, rulesErr)
+}
+
+func (e *Engine) rulesStatus() (RulesStatus, error) {
+	s := RulesStatus{On: e.cfg.Rules != nil, Devices: slices.Clone(e.view.early.devices)}
+	if s.Devices == nil {
+		s.Devices = []RuledDevice{}
+	}
+	if !s.On {
+		return s, nil
+	}
+	s.Executing, s.Why, s.Since = e.gate.state()
+	counted, err := e.cfg.Rules.Counted()
+	for i := range s.Devices {
+		s.Devices[i].Packets = counted.Devices[s.Devices[i].Name]
+	}
 	return s, err
+}
+
+// RuleCounts lists what rules have counted of packets that ended early, in no order.
+func (e *Engine) RuleCounts(ctx context.Context) ([]RuleCount, error) {
+	var counted Counted
+	var err error
+	if e.cfg.Rules == nil {
+		return nil, nil
+	}
+	if cerr := e.call(ctx, func() { counted, err = e.cfg.Rules.Counted() }); cerr != nil {
+		return nil, cerr
+	}
+	out := make([]RuleCount, 0, len(counted.Rules))
+	for id, c := range counted.Rules {
+		out = append(out, RuleCount{id, c})
+	}
+	return out, err
 }
 
 // Flowtables are those of the ruleset.

@@ -18,6 +18,11 @@ const maxIfindex = 1<<24 - 1
 type View struct {
 	Ruleset handover.Ruleset
 	Links   []Link
+	// Chains is nil where no rules run early.
+	Chains *ChainsView
+
+	seq   uint64    // the last change that it has seen
+	early earlyPlan // what was made of Chains
 }
 
 // Decision is what to do about one device that a flowtable lists.
@@ -62,13 +67,14 @@ type SlowDevice struct {
 func decide(v View, choices Choices, refused map[uint32]failure) ([]Decision, Desired) {
 	p := &plan{
 		stack: newStack(v.Links), rules: v.Ruleset, choices: choices, failed: refused,
-		listed: map[string]*Decision{}, withheld: map[*Link]Reason{}, hung: map[hung]Reason{},
+		listed: map[string]*Decision{}, withheld: map[*Link]Reason{}, hung: map[hung]Reason{}, passable: v.early.passable(),
 	}
 	p.list()
 	for p.resolve(); p.withhold(); {
 		p.resolve()
 	}
 	want := Desired{Mark: v.Mark(), Devices: p.devices()}
+	v.early.place(&want, v.Links)
 	out := make([]Decision, 0, len(p.listed))
 	for _, name := range slices.Sorted(maps.Keys(p.listed)) {
 		out = append(out, *p.listed[name])
@@ -87,6 +93,7 @@ type plan struct {
 	spots    map[*Link]*spot
 	withheld map[*Link]Reason // devices of which not all ways are free, see withhold
 	hung     map[hung]Reason  // by obstacle
+	passable map[string]bool  // devices whose chains are executed before packets are looked up
 }
 
 // hung is a device in one of two places.
@@ -103,6 +110,7 @@ type spot struct {
 	choice    Hook
 	labels    handover.Labels
 	flowtable bool
+	ruled     bool   // rules are executed before, at tc
 	hook      Hook   // when free
 	reason    Reason // why off, or why not XDP
 }
@@ -225,7 +233,7 @@ func (p *plan) take(d *Decision, w *way) {
 	}
 	s := p.spots[w.at]
 	if s == nil {
-		s = &spot{link: w.at, choice: p.choices[w.at.Name]}
+		s = &spot{link: w.at, choice: p.choices[w.at.Name], ruled: p.passable[w.at.Name]}
 		p.spots[w.at] = s
 	}
 	s.free = s.free || w.no.OK()
@@ -259,7 +267,7 @@ func (p *plan) obstacle(l *Link, above bool) Reason {
 		case above:
 			r = hookedAbove(l, p.rules)
 		default:
-			r = hooked(l, p.rules)
+			r = hooked(l, p.rules, p.passable[l.Name])
 		}
 		p.hung[key] = r
 	}

@@ -12,6 +12,8 @@ func (s *spot) place(failed Reason) {
 	l := s.link
 	xdp := cmp.Or(failed, l.XDP, tcOnly(l))
 	switch {
+	case s.ruled:
+		s.hook, s.reason = TC, Reason{reason.TCOnly, fmt.Sprintf("the rules of %s are executed at tc", l.Name), ""}
 	case s.choice == XDP && !xdp.OK():
 		s.hook, s.reason = Off, xdp
 	case s.choice == XDP:

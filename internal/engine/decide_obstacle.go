@@ -9,12 +9,15 @@ import (
 )
 
 // hooked names what somebody hung on a device that fast packets would not pass. The advice says how to go without.
-func hooked(l *Link, r handover.Ruleset) Reason {
+// Chains that are executed before packets are looked up are passed; only those of the ingress hook can be.
+func hooked(l *Link, r handover.Ruleset, early bool) Reason {
 	if len(l.Filters) > 0 {
 		return Reason{reason.OffForeignFilter, fmt.Sprintf("fast packets would not pass the %s on %s", l.Filters[0], l.Name), "remove it, or keep the device off with --device " + l.Name + "=off"}
 	}
-	if cs := r.Ingress(l.Name); len(cs) > 0 {
-		c := cs[0]
+	for _, c := range r.Ingress(l.Name) {
+		if early && c.Hook == "ingress" {
+			continue
+		}
 		return Reason{reason.OffDeviceChain, fmt.Sprintf("fast packets would not pass the %s chain %s %s %s on %s", c.Hook, c.Family, c.Table, c.Name, l.Name), "remove the chain or its rules"}
 	}
 	if l.Kind == kindBridge {
@@ -36,7 +39,7 @@ func hookedAbove(l *Link, r handover.Ruleset) Reason {
 	case l.Qdisc != "":
 		return Reason{reason.OffQdiscAbove, fmt.Sprintf("fast packets would not pass the %s qdisc of %s", l.Qdisc, l.Name), "put it on the device below"}
 	}
-	return hooked(l, r)
+	return hooked(l, r, false)
 }
 
 // bypass reports whether the reason is something that slow packets pass and fast ones would not.

@@ -28,11 +28,15 @@ const (
 
 // Config is what an engine runs on.
 type Config struct {
-	Source     Source
-	Links      Links
-	Datapath   Datapath
-	Operator   Operator
-	Conntrack  Conntrack
+	Source    Source
+	Links     Links
+	Datapath  Datapath
+	Operator  Operator
+	Conntrack Conntrack
+	// Chains, Rules and Sets are nil where no rules run early.
+	Chains     Chains
+	Rules      Rules
+	Sets       Sets
 	Candidates <-chan packet.Tuple // TCP connections that wait for BE_LIBERAL, either direction
 	Choices    Choices
 	Identity   Identity
@@ -47,6 +51,8 @@ type Engine struct {
 	problems problems
 	blind    atomic.Int32 // watches that are lost
 	bumper   *bumper
+	gate     *gate
+	keeper   *keeper
 	reader   *reader
 	care     *care
 	work     chan tasks
@@ -60,10 +66,12 @@ type Engine struct {
 	decisions []Decision
 	want      Desired // what the decisions ask for
 	applied   Desired
-	stale     bool               // the same state must be applied again
-	refused   map[uint32]failure // where XDP failed, by ifindex
-	failures  int                // of applying, one after the other
-	again     *time.Timer        // applies again after failures
+	stale     bool                    // the same state must be applied again
+	refused   map[uint32]failure      // where XDP failed, by ifindex
+	unruled   map[string]refusedRules // programs of rules that are not used, by key
+	programs  *programs
+	failures  int         // of applying, one after the other
+	again     *time.Timer // applies again after failures
 	sweep     SweepInfo
 	said      map[string]string // what the log says of each device
 	idle      bool              // there is no flowtable, and the log says so
@@ -80,16 +88,19 @@ func New(cfg Config) *Engine {
 	e := &Engine{
 		cfg: cfg, care: newCare(time.Duration(cfg.Settings.Lease)), work: make(chan tasks, 1),
 		calls: make(chan func()), gone: make(chan uint32, 64), ready: make(chan struct{}), done: make(chan struct{}),
-		stale: true, refused: map[uint32]failure{}, said: map[string]string{},
+		stale: true, refused: map[uint32]failure{}, unruled: map[string]refusedRules{}, programs: newPrograms(), said: map[string]string{},
+		keeper: newKeeper(cfg.Sets),
 	}
+	e.gate = newGate(cfg.Rules, func() bool { return e.blind.Load() > 0 }, e.problem)
 	e.bumper = newBumper(cfg.Datapath.Bump, e.problem)
-	e.reader = newReader(cfg.Source, cfg.Links, e.problem)
+	e.reader = newReader(cfg.Source, cfg.Links, cfg.Chains, e.gate.now, e.gate.waits, e.problem)
 	return e
 }
 
 // Check tells what would be decided of this view: an error where a device that the user named cannot be used as
 // asked. It changes nothing.
 func Check(v View, choices Choices) ([]Decision, error) {
+	v.early = planEarly(v, choices, tried{programs: newPrograms()})
 	ds, _ := decide(v, choices, nil)
 	return ds, check(v, choices, ds)
 }
@@ -116,7 +127,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch network: %w", err)
 	}
-	v, err := Read(ctx, e.cfg.Source, e.cfg.Links)
+	v, err := e.reader.read(ctx)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -124,7 +135,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		return err
 	}
 	e.again = time.NewTimer(applyRetryMost) // when nothing has failed, applying again changes nothing
-	if err := e.start(v); err != nil {
+	if err := e.start(ctx, v); err != nil {
 		return err
 	}
 	close(e.ready)
@@ -143,14 +154,15 @@ func (e *Engine) Run(ctx context.Context) error {
 	return nil
 }
 
-func (e *Engine) start(v View) error {
+func (e *Engine) start(ctx context.Context, v View) error {
 	if _, err := Check(v, e.cfg.Choices); err != nil {
 		return err
 	}
-	e.reconcile(v)
+	e.reconcile(ctx, v)
 	for _, name := range slices.Sorted(maps.Keys(e.cfg.Choices)) {
-		if !slices.ContainsFunc(e.decisions, func(d Decision) bool { return d.Name == name || d.place(name) != nil }) {
-			e.cfg.Log.Warn("--device has no effect: no flowtable lists the device", "device", name)
+		ruled := slices.ContainsFunc(e.view.early.devices, func(d RuledDevice) bool { return d.Name == name })
+		if !ruled && !slices.ContainsFunc(e.decisions, func(d Decision) bool { return d.Name == name || d.place(name) != nil }) {
+			e.cfg.Log.Warn("--device has no effect: no flowtable lists the device, and no ingress chain", "device", name)
 		}
 	}
 	return honored(e.cfg.Choices, e.decisions)
@@ -160,17 +172,22 @@ func (e *Engine) loop(ctx context.Context) {
 	defer e.again.Stop()
 	sweeps := time.NewTicker(sweepEvery)
 	defer sweeps.Stop()
+	beats := time.NewTicker(renewEvery)
+	defer beats.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case v := <-e.reader.views:
-			e.reconcile(v)
+			e.reconcile(ctx, v)
+		case <-beats.C:
+			e.gate.beat()
 		case i := <-e.gone:
 			e.forget(i)
 		case <-e.again.C:
 			e.stale = true
-			e.reconcile(e.view)
+			e.retryRules()
+			e.reconcile(ctx, e.view)
 		case <-sweeps.C:
 			e.sweepOnce()
 		case f := <-e.calls:
@@ -179,8 +196,12 @@ func (e *Engine) loop(ctx context.Context) {
 	}
 }
 
-// changed takes a change from a watch: first of all the flows, then the reading.
+// changed takes a change from a watch: first of all rules and flows, then the reading.
 func (e *Engine) changed(ctx context.Context, c Change) {
+	if c.Rules || e.gate.concerns(c.Link) {
+		e.gate.shut(c.What)
+	}
+	e.elements(ctx, c)
 	if !c.Quiet {
 		e.bumper.request(c.What)
 	}
@@ -206,36 +227,53 @@ func (e *Engine) forget(ifindex uint32) {
 }
 
 // reconcile decides and applies.
-func (e *Engine) reconcile(v View) {
-	e.view = v
+func (e *Engine) reconcile(ctx context.Context, v View) {
 	for _, l := range v.Links {
 		if f, ok := e.refused[l.Ifindex]; ok && !reflect.DeepEqual(l, f.link) {
 			delete(e.refused, l.Ifindex) // what made XDP fail may be what has changed
 		}
 	}
-	e.decisions, e.want = decide(v, e.cfg.Choices, e.refused)
+	e.view = v
+	e.decide()
 	e.apply()
+	e.keepSets(ctx)
+	if !e.stale {
+		e.gate.admit(v.seq)
+	}
+	e.gate.release()
 	e.report()
 }
+
+// decide makes up its mind about what was read.
+func (e *Engine) decide() {
+	e.view.early = planEarly(e.view, e.cfg.Choices, tried{e.refused, e.unruled, e.programs})
+	e.decisions, e.want = decide(e.view, e.cfg.Choices, e.refused)
+	e.gate.concern(e.want)
+	if !e.want.sameEarly(e.applied) || !e.keeper.follows(e.want.sets()) {
+		e.gate.hold()
+	}
+}
+
+// applyTries bounds how often it is decided anew because devices or programs were refused.
+const applyTries = 16
 
 func (e *Engine) apply() {
 	if !e.stale && e.want.equal(e.applied) {
 		return
 	}
-	refusals, err := e.cfg.Datapath.Apply(e.want)
-	retry := false
-	for _, r := range refusals {
-		retry = e.refuse(r) || retry
-	}
-	if retry {
-		// Where XDP failed, tc may do.
-		e.decisions, e.want = decide(e.view, e.cfg.Choices, e.refused)
-		var more []Refusal
-		more, err = e.cfg.Datapath.Apply(e.want)
-		for _, r := range more {
-			e.refuse(r)
+	var refusals []Refusal
+	var err error
+	for range applyTries {
+		refusals, err = e.cfg.Datapath.Apply(e.want)
+		retry := false
+		for _, r := range refusals {
+			retry = e.refuse(r) || retry
 		}
-		refusals = more
+		if !retry {
+			break
+		}
+		// Where XDP failed, tc may do, and nftables executes what no program can.
+		e.decide()
 	}
 	if err != nil {
 		e.problem("apply", err)
@@ -248,6 +286,9 @@ func (e *Engine) apply() {
 	} else {
 		e.failures = 0
 		e.again.Stop()
+		if e.mayRetryRules() {
+			e.again.Reset(applyRetryMost)
+		}
 	}
 	e.bumper.request("devices applied")
 }
@@ -255,6 +296,9 @@ func (e *Engine) apply() {
 // refuse records that a device could not be attached to, and reports whether tc is worth a try there.
 func (e *Engine) refuse(r Refusal) bool {
 	i := slices.IndexFunc(e.want.Devices, func(d Device) bool { return d.Name == r.Device })
+	if i >= 0 && e.want.Devices[i].Early != "" && !r.Gone {
+		return e.refuseRules(e.want.Devices[i], r)
+	}
 	if i < 0 || e.want.Devices[i].Above {
 		e.problem("apply to "+r.Device, r.Err)
 		return false
@@ -287,53 +331,6 @@ func (e *Engine) refuse(r Refusal) bool {
 		e.refused[e.want.Devices[i].Ifindex] = f
 	}
 	return retry
-}
-
-// report logs what is new about devices.
-func (e *Engine) report() {
-	now := map[string]string{}
-	for _, d := range e.decisions {
-		lines := logLines(d)
-		now[d.Name] = fmt.Sprint(lines)
-		if e.said[d.Name] == now[d.Name] {
-			continue
-		}
-		for _, attrs := range lines {
-			e.cfg.Log.Info("device", attrs...)
-		}
-	}
-	for name := range e.said {
-		if _, ok := now[name]; !ok {
-			e.cfg.Log.Info("device left", "device", name)
-		}
-	}
-	if empty := len(now) == 0; empty != e.idle {
-		e.idle = empty
-		if empty {
-			e.cfg.Log.Warn("the ruleset has no flowtable, so there is nothing to carry: write `flow add` rules, or run `nft-offload enable DEVICE DEVICE`")
-		}
-	}
-	e.said = now
-}
-
-// logLines are what the log says of a decision: where it runs, and a line for each reason behind the first.
-func logLines(d Decision) [][]any {
-	lines := [][]any{{"device", d.Name, "hook", d.Hook}}
-	if where := d.Where(); where != string(d.Hook) {
-		lines[0] = append(lines[0], "where", where)
-	}
-	for i, r := range d.Reasons() {
-		attrs := []any{"code", r.Code, "reason", r.Error()}
-		if i == 0 {
-			lines[0] = append(lines[0], attrs...)
-			continue
-		}
-		lines = append(lines, append([]any{"device", d.Name}, attrs...))
-	}
-	for _, u := range d.SlowAbove() {
-		lines = append(lines, []any{"device", d.Name, "slow_above", u.Name, "code", u.Reason.Code, "reason", u.Reason.Error()})
-	}
-	return lines
 }
 
 func (e *Engine) sweepOnce() {

@@ -24,6 +24,8 @@ type rig struct {
 	datapath   *enginetest.Datapath
 	operator   *enginetest.Operator
 	conntrack  *enginetest.Conntrack
+	rules      *enginetest.Rules
+	sets       *enginetest.Sets
 	candidates chan packet.Tuple
 	choices    engine.Choices
 	log        *strings.Builder
@@ -33,7 +35,9 @@ type rig struct {
 
 func newRig() *rig {
 	d := enginetest.NewDatapath()
+	rules := &enginetest.Rules{}
 	return &rig{
+		rules: rules, sets: enginetest.NewSets(rules),
 		machine: enginetest.NewMachine(), datapath: d, operator: enginetest.NewOperator(d), conntrack: &enginetest.Conntrack{},
 		candidates: make(chan packet.Tuple, 1024), choices: engine.Choices{}, log: &strings.Builder{},
 	}
@@ -51,7 +55,7 @@ func (r *rig) run(t *testing.T) *rig {
 	t.Helper()
 	r.Engine = engine.New(engine.Config{
 		Source: r.machine.Source(), Links: r.machine.Links(), Datapath: r.datapath, Operator: r.operator, Conntrack: r.conntrack,
-		Candidates: r.candidates, Choices: r.choices, Settings: engine.Settings{Lease: engine.Seconds(2 * time.Second)},
+		Candidates: r.candidates, Choices: r.choices, Chains: r.machine.Chains(), Rules: r.rules, Sets: r.sets, Settings: engine.Settings{Lease: engine.Seconds(2 * time.Second)},
 		Log: slog.New(slog.NewTextHandler(r.log, nil)),
 	})
 	ctx, cancel := context.WithCancel(t.Context())

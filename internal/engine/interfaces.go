@@ -4,8 +4,11 @@ import (
 	"context"
 	"time"
 
+	"github.com/nft-offload/nft-offload/internal/caps"
 	"github.com/nft-offload/nft-offload/internal/handover"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/plan/element"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
 // Source is the machine's ruleset. Its methods may be called from any goroutine.
@@ -58,4 +61,34 @@ type Conntrack interface {
 	SetLiberal(conns []packet.Tuple) error
 	// RestoreTimeout gives a connection that fell idle the timeout it would have without the fast path.
 	RestoreTimeout(conn packet.Tuple, idle time.Duration) error
+}
+
+// Chains is the machine's ruleset, whole, and what its devices can do for rules. Read may be called from any goroutine.
+type Chains interface {
+	Read(ctx context.Context) (*ruleset.Ruleset, caps.Machine, error)
+}
+
+// Rules is the programs that execute rules before the kernel does. Datapath.Apply loads and attaches them. Renew and
+// Suspend may be called from any goroutine.
+type Rules interface {
+	// Renew lets programs execute rules for the next two seconds.
+	Renew() error
+	// Suspend makes them leave all packets to nftables, at once and until Renew.
+	Suspend() error
+	// Counted is what they have counted since the first daemon.
+	Counted() (Counted, error)
+}
+
+// Sets are the elements of named sets: in the ruleset, and in the maps that programs look into.
+type Sets interface {
+	// Subscribe says of which sets Changes have the elements: of every transaction from when it returns.
+	Subscribe(sets []element.SetID)
+	// List reads the elements of a set of the ruleset.
+	List(ctx context.Context, set element.SetID) (*element.List, error)
+	// Replace makes the elements of the programs those of a list.
+	Replace(set element.SetID, list *element.List) error
+	// Apply makes a change of a set for the programs; ErrReread: it cannot. After an error they have part of it.
+	Apply(c element.Change) error
+	// Atomic reports whether every packet sees a change that Apply makes whole or not at all.
+	Atomic(c element.Change) bool
 }

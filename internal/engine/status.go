@@ -12,6 +12,7 @@ type Status struct {
 	Settings    Settings    `json:"settings"`
 	Flowtables  []Flowtable `json:"flowtables"`
 	Devices     []Decision  `json:"devices"`
+	Rules       RulesStatus `json:"rules"`
 	Stats       Stats       `json:"stats"`
 	Generations Generations `json:"generations"`
 	Sweep       SweepInfo   `json:"sweep"`
@@ -133,4 +134,20 @@ func (p *problems) snapshot() []Problem {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]Problem{}, p.list...)
+}
+
+// RulesStatus is what runs early of the ingress chains.
+type RulesStatus struct {
+	On bool `json:"on"` // else `run --rules off`
+	// Executing says that programs execute rules now; else they leave all to nftables, since Since. Why is the last change.
+	Executing bool          `json:"executing"`
+	Since     time.Time     `json:"since,omitzero"`
+	Why       string        `json:"why,omitempty"`
+	Devices   []RuledDevice `json:"devices"`
+}
+
+// RuleCount is what a rule has counted of packets that never came to nftables.
+type RuleCount struct {
+	RuleID
+	Counter
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/handover"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/plan/element"
 )
 
 // Hook is where a device's packets are looked up.
@@ -48,6 +49,16 @@ type Change struct {
 	Quiet bool
 	// Gone is the ifindex of a device that went away; another may come back with the same number.
 	Gone uint32
+	// Link is the ifindex of a device that has changed, or 0.
+	Link uint32
+	// Rules says that rules which run early may be other than they were.
+	Rules bool
+	// Elements is what happened to the sets that were subscribed to, in a transaction that led to this Generation of the
+	// ruleset.
+	Elements   []element.Change
+	Generation uint32
+	// Lost says that changes were missed, of elements too.
+	Lost bool
 }
 
 // Link is a network device as far as the decision needs it.
@@ -109,6 +120,12 @@ type Device struct {
 	Floods Floods
 	// Refused says that fast packets would bypass something: they are watched, and nothing is carried.
 	Refused bool
+	// Early is the key of the program of rules that runs first here, of Desired.Early; empty for none. EarlyHook is
+	// where.
+	Early     string
+	EarlyHook Hook
+	// Unlisted says that no flowtable has to do with the device: only the program of rules runs there.
+	Unlisted bool
 }
 
 // Desired is the whole state the datapath has to be in. The zero value: on no device.
@@ -116,6 +133,10 @@ type Desired struct {
 	Devices []Device
 	// Mark is the conntrack mark bit that the ruleset was lowered with; 0 for labels.
 	Mark uint32
+	// Early are the programs of rules, by key. Those of the same key are the same.
+	Early map[string]*Early
+	// Exist are all rules of ingress chains: of others no counters need to be kept. Nil: not known.
+	Exist map[RuleID]bool
 }
 
 func (d Desired) equal(o Desired) bool { return d.Mark == o.Mark && slices.Equal(d.Devices, o.Devices) }
@@ -135,6 +156,16 @@ type Refusal struct {
 	Busy   bool // somebody else's program is in the way
 	Gone   bool // no such device any more
 	Err    error
+	// Rules says that it was the program of its rules that could not be loaded: nothing was changed on any device. Said
+	// is what the kernel's verifier said.
+	Rules bool
+	Said  string
+}
+
+// Counted is what the programs of rules have counted.
+type Counted struct {
+	Rules   map[RuleID]Counter
+	Devices map[string]EarlyPackets // by name
 }
 
 // Sweep is what one pass over the table found.

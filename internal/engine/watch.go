@@ -22,7 +22,7 @@ func (e *Engine) watch(ctx context.Context, name string, start func(context.Cont
 		}
 		e.blind.Add(1)
 		e.problem("watch "+name, errWatchEnded)
-		e.changed(ctx, Change{What: name + " watch lost", Reread: true})
+		e.changed(ctx, Change{What: name + " watch lost", Reread: true, Rules: true, Lost: true})
 		for ch = nil; ch == nil; {
 			select {
 			case <-ctx.Done():
@@ -35,7 +35,7 @@ func (e *Engine) watch(ctx context.Context, name string, start func(context.Cont
 				ch = nil
 			}
 		}
-		e.changed(ctx, Change{What: name + " watched again", Reread: true})
+		e.changed(ctx, Change{What: name + " watched again", Reread: true, Rules: true, Lost: true})
 		e.blind.Add(-1)
 	}
 }

@@ -26,9 +26,12 @@ const (
 	OffAttachFailed
 	TCByDefault
 	TCOnly
+	RulesRefused
+	RulesElements
+	RulesUnread
 )
 
-const firstXDP = TCOnly + 1
+const firstXDP = RulesUnread + 1
 
 func useInfo(r Reason) Info {
 	if r <= OffNoRemote {
@@ -96,6 +99,12 @@ func useObstacleInfo(r Reason) Info {
 		return Info{"tc-by-default", "tc is the default for this kind of device; --device DEVICE=xdp asks for XDP", "--device DEVICE=xdp for small packets", "drivers/net/veth.c (an XDP program costs TCP its segmentation offload)", ""}
 	case TCOnly:
 		return Info{"tc-only", "XDP is not used on this kind of device", "nothing", "design of nft-offload", ""}
+	case RulesRefused:
+		return Info{"rules-refused", "the kernel refused the program that a device's rules were made into: nftables executes them", "report it, with the ruleset; `nft-offload run --rules off` goes without", "kernel/bpf/verifier.c", ""}
+	case RulesElements:
+		return Info{"rules-elements", "the elements of a named set do not fit the program of a device's rules: nftables executes them", "make the set smaller", "the kernel's own answer (E2BIG, ENOMEM)", ""}
+	case RulesUnread:
+		return Info{"rules-unread", "the ruleset could not be read whole, so nftables executes all rules", "see `nft-offload status`", "nft(8)", ""}
 	default:
 		return Info{}
 	}

@@ -323,7 +323,7 @@ func TestForeignObjectsOnADeviceAreNamedAndNeverReplaced(t *testing.T) {
 			reason.OffForeignFilter, "pref 7 handle 800::800 u32",
 		},
 		"netdev chain": {
-			[]string{"nft add table netdev guard", "nft add chain netdev guard in { type filter hook ingress device r0 priority 0 ; }", "nft add rule netdev guard in tcp dport 23 drop"},
+			[]string{"nft add table netdev guard", "nft add chain netdev guard in { type filter hook ingress device r0 priority 0 ; }", "nft add rule netdev guard in tcp dport 23 counter accept"},
 			[]string{"nft", "list", "chain", "netdev", "guard", "in"},
 			reason.OffDeviceChain, "netdev guard in",
 		},

@@ -157,15 +157,15 @@ func (l *lab) load(text string) (*ruleset.Ruleset, error) {
 
 // addDevices puts in what nft 1.0.6 leaves out of the JSON of netdev chains.
 func addDevices(rs *ruleset.Ruleset, text string) {
-	var table, chain string
+	var family, table, chain string
 	for line := range strings.Lines(text) {
 		switch f := strings.Fields(line); {
 		case len(f) > 2 && f[0] == "table":
-			table = f[2]
+			family, table = f[1], f[2]
 		case len(f) > 1 && f[0] == "chain":
 			chain = f[1]
 		case len(f) > 6 && f[4] == "device":
-			rs.Table(ruleset.Netdev, table).Chain(chain).Base.Devices = []string{strings.Trim(f[5], `"`)}
+			rs.Table(ruleset.Family(family), table).Chain(chain).Base.Devices = []string{strings.Trim(f[5], `"`)}
 		}
 	}
 }

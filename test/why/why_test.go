@@ -209,7 +209,7 @@ func refusals() []refusal {
 			stage: why.Waiting, reason: "no-daemon", says: []string{"handed over: yes", "`nft-offload run`"},
 		},
 		{
-			name: "a chain on a device", ruleset: handover(both, "") + "table netdev n {\n\tchain c {\n\t\ttype filter hook ingress device r1 priority 0; policy accept;\n\t\tip saddr 192.0.2.1 drop\n\t}\n}\n",
+			name: "a chain on a device", ruleset: handover(both, "") + "table netdev n {\n\tchain c {\n\t\ttype filter hook ingress device r1 priority 0; policy accept;\n\t\tip saddr 192.0.2.1 counter accept\n\t}\n}\n",
 			stage: why.DeviceOff, reason: "netdev-chain", says: []string{"ingress chain netdev n c on r1", "remove the chain"},
 		},
 	}

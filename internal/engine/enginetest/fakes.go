@@ -5,6 +5,7 @@ package enginetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,12 +16,14 @@ import (
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/handover"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
 // Machine is a ruleset and devices. Every change is announced to those who watch.
 type Machine struct {
 	mu       sync.Mutex
 	rules    handover.Ruleset
+	chains   *ruleset.Ruleset
 	links    map[string]engine.Link
 	next     uint32
 	reads    int
@@ -200,10 +203,14 @@ type Datapath struct {
 	live    []engine.Activity
 	watched bool
 	refuse  map[string]engine.Refusal // by device and hook
+	said    map[string]string         // what the verifier says of programs of rules, by device
+	shares  map[string]int            // entries of the programs of rules, by device
 }
 
 // NewDatapath returns a datapath on no device.
-func NewDatapath() *Datapath { return &Datapath{refuse: map[string]engine.Refusal{}} }
+func NewDatapath() *Datapath {
+	return &Datapath{refuse: map[string]engine.Refusal{}, said: map[string]string{}}
+}
 
 // Refuse makes attaching to a device at a hook fail.
 func (d *Datapath) Refuse(device string, hook engine.Hook, r engine.Refusal) {
@@ -211,6 +218,13 @@ func (d *Datapath) Refuse(device string, hook engine.Hook, r engine.Refusal) {
 	defer d.mu.Unlock()
 	r.Device, r.Hook = device, hook
 	d.refuse[device+" "+string(hook)] = r
+}
+
+// RefuseRules makes the verifier refuse the programs of rules of a device; with no words it accepts them.
+func (d *Datapath) RefuseRules(device, said string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.said[device] = said
 }
 
 // HoldSweeps makes sweeps take until release is called.
@@ -233,12 +247,27 @@ func (d *Datapath) Apply(want engine.Desired) ([]engine.Refusal, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.applies++
-	d.devices, d.mark = nil, want.Mark
 	var refusals []engine.Refusal
 	for _, dev := range want.Devices {
-		if r, ok := d.refuse[dev.Name+" "+string(dev.Hook)]; ok {
+		if said := d.said[dev.Name]; said != "" && dev.Early != "" {
+			refusals = append(refusals, engine.Refusal{Device: dev.Name, Hook: dev.EarlyHook, Rules: true, Said: said, Err: errors.New(said)})
+		}
+	}
+	if len(refusals) > 0 {
+		return refusals, nil
+	}
+	d.devices, d.mark, d.shares = nil, want.Mark, map[string]int{}
+	for _, dev := range want.Devices {
+		hook := dev.Hook
+		if dev.EarlyHook == engine.XDP {
+			hook = engine.XDP
+		}
+		if r, ok := d.refuse[dev.Name+" "+string(hook)]; ok {
 			refusals = append(refusals, r)
 			continue
+		}
+		if e := want.Early[dev.Early]; e != nil {
+			d.shares[dev.Name] = len(e.Share.Entries)
 		}
 		d.devices = append(d.devices, dev)
 	}
@@ -315,18 +344,24 @@ func (d *Datapath) Applies() int {
 	return d.applies
 }
 
-// String prints a line for each device: "2 r0 tc", "3 r0.10 above", "4 r2 tc refused".
+// String prints a line for each device: "2 r0 tc", "3 r0.10 above", "4 r2 tc refused", "5 r3 alone, 7 rules at xdp".
 func (d *Datapath) String() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var b strings.Builder
 	for _, dev := range d.devices {
 		state := string(dev.Hook)
-		if dev.Above {
+		switch {
+		case dev.Above:
 			state = "above"
+		case dev.Unlisted:
+			state = "alone"
 		}
 		if dev.Refused {
 			state += " refused"
+		}
+		if dev.Early != "" {
+			state += fmt.Sprintf(", %d rules at %s", d.shares[dev.Name], dev.EarlyHook)
 		}
 		fmt.Fprintf(&b, "%d %s %s\n", dev.Ifindex, dev.Name, state)
 	}

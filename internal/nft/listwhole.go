@@ -1,0 +1,73 @@
+package nft
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/nft-offload/nft-offload/internal/handover"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+// ListWhole reads the live ruleset, both as the flow fast path needs it and whole, but for the elements of named sets: a
+// set may have a million. Sets that stand for a lowered flowtable have theirs.
+func ListWhole(ctx context.Context) (handover.Ruleset, *ruleset.Ruleset, error) {
+	var l rawListing
+	var err error
+	if l.text, err = run(ctx, "list", "", "", "-t", "list", "ruleset"); err == nil {
+		l.json, err = run(ctx, "list", "", "", "-j", "-t", "list", "ruleset")
+	}
+	if err != nil {
+		return handover.Ruleset{}, nil, err
+	}
+	if l.json, err = withLowered(ctx, l.json); err != nil {
+		return handover.Ruleset{}, nil, fmt.Errorf("read ruleset: %w", err)
+	}
+	h, err := handover.Decode(l.json)
+	if err == nil {
+		err = complete(&h)
+	}
+	if err != nil {
+		return handover.Ruleset{}, nil, fmt.Errorf("read ruleset: %w", err)
+	}
+	rs, err := l.ruleset()
+	return h, rs, err
+}
+
+// withLowered puts the sets that stand for flowtables into a listing with their elements.
+func withLowered(ctx context.Context, doc []byte) ([]byte, error) {
+	if !strings.Contains(string(doc), handover.LoweredComment) {
+		return doc, nil
+	}
+	var all struct {
+		Objects []map[string]json.RawMessage `json:"nftables"`
+	}
+	if err := json.Unmarshal(doc, &all); err != nil {
+		return nil, fmt.Errorf("decode what nft lists: %w", err)
+	}
+	for _, o := range all.Objects {
+		var set struct{ Family, Table, Name, Comment string }
+		if json.Unmarshal(o["set"], &set) != nil || !strings.HasPrefix(set.Comment, handover.LoweredComment) {
+			continue
+		}
+		one, err := run(ctx, "list", "", "", "-j", "list", "set", set.Family, set.Table, set.Name)
+		if err != nil {
+			return nil, err
+		}
+		var whole struct {
+			Objects []map[string]json.RawMessage `json:"nftables"`
+		}
+		if err := json.Unmarshal(one, &whole); err != nil {
+			return nil, fmt.Errorf("decode what nft lists of set %s: %w", set.Name, err)
+		}
+		for _, w := range whole.Objects {
+			if s, ok := w["set"]; ok {
+				o["set"] = s
+			}
+		}
+	}
+	return json.Marshal(struct {
+		Objects []map[string]json.RawMessage `json:"nftables"`
+	}{all.Objects})
+}

@@ -1,0 +1,156 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/nft-offload/nft-offload/internal/plan/element"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
+
+// TableID names a table.
+type TableID struct {
+	Family ruleset.Family
+	Name   string
+}
+
+// Commit is what one nf_tables transaction did, as far as a SetWatch cares.
+type Commit struct {
+	// Generation is the ruleset's behind it; 0 with Lost.
+	Generation uint32
+	// Process is the name of the process that made the change, where the kernel says it.
+	Process string
+	// Tables are those in which more changed than elements of sets: rules, chains, sets, the table itself.
+	Tables []TableID
+	// Changes are those of elements of the sets that were subscribed to, one for a set.
+	Changes []element.Change
+	// Lost says that notifications did not fit into the socket's buffer: anything may have changed, and whoever knows
+	// elements has to read them again.
+	Lost bool
+	// Err ends the commits; the channel closes behind it.
+	Err error
+}
+
+// SetWatch reports transactions with what they changed.
+//
+// Who keeps a copy of a set's elements subscribes to it first, then reads it with Elements, and from then on applies
+// the changes of commits that the list's generation is Before.
+type SetWatch struct {
+	conn    *netlink.Conn
+	raw     syscall.RawConn
+	buf     []byte
+	commits chan Commit
+
+	mu   sync.Mutex
+	want func(element.SetID) bool
+}
+
+// setWatchBuffer is the receive buffer, bytes. The kernel takes twice as much for it, but only while it is needed: it is
+// filled at once by each transaction, 12.6 MB by 100,000 addresses and 27.3 MB by 100,000 intervals (Linux 6.18), so it
+// has room for a million of either.
+const setWatchBuffer = 256 << 20
+
+// WatchSets reports every nf_tables transaction in the calling thread's network namespace from now on. Commits ends
+// with the context. A reader that is slow costs commits, which one with Lost reports.
+func WatchSets(ctx context.Context) (*SetWatch, error) {
+	return watchSets(ctx, setWatchBuffer)
+}
+
+func watchSets(ctx context.Context, buffer int) (*SetWatch, error) {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, fmt.Errorf("watch sets: open netlink socket: %w", err)
+	}
+	w := &SetWatch{conn: conn, buf: make([]byte, datagram), commits: make(chan Commit)}
+	if err := w.join(buffer); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("watch sets: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() {
+		_ = conn.SetReadDeadline(time.Unix(1, 0)) // in the past: wakes the reader
+	})
+	go func() {
+		defer close(w.commits)
+		defer func() { _ = conn.Close() }()
+		defer stop()
+		w.forward(ctx)
+	}()
+	return w, nil
+}
+
+// join makes the buffer large before the first notification can come. There is no filter: the kernel puts notifications
+// of all kinds together in one datagram.
+func (w *SetWatch) join(buffer int) error {
+	raw, err := w.conn.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("use netlink socket: %w", err)
+	}
+	w.raw = raw
+	if err := w.conn.SetReadBuffer(buffer); err != nil {
+		return fmt.Errorf("set receive buffer: %w", err)
+	}
+	if err := w.conn.JoinGroup(unix.NFNLGRP_NFTABLES); err != nil {
+		return fmt.Errorf("join group: %w", err)
+	}
+	return nil
+}
+
+// Commits is where they come, in order.
+func (w *SetWatch) Commits() <-chan Commit { return w.commits }
+
+// Subscribe replaces what says whose elements are reported; at first, nobody's are. It holds for all transactions that
+// are committed after it returned. Want must not take long: it is asked about every set of a transaction.
+//
+// A set that somebody may look up as soon as it exists is better wanted before it does: the commit that makes it then has
+// its elements, which Elements would have to read.
+func (w *SetWatch) Subscribe(want func(element.SetID) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.want = want
+}
+
+// wanted asks whether somebody wants the elements of a set.
+func (w *SetWatch) wanted(set element.SetID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.want != nil && w.want(set)
+}
+
+// forward turns notifications into commits until the context ends or the socket fails.
+func (w *SetWatch) forward(ctx context.Context) {
+	g := gathered{wanted: w.wanted}
+	for {
+		b, err := receiveInto(w.raw, w.buf)
+		var done []Commit
+		switch {
+		case errors.Is(err, unix.ENOBUFS):
+			g.forget()
+			done, err = []Commit{{Lost: true}}, drain(w.conn)
+		case err == nil:
+			done = g.datagram(b, time.Now())
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			done = append(done, Commit{Err: fmt.Errorf("watch sets: %w", err)})
+		}
+		for _, c := range done {
+			select {
+			case w.commits <- c:
+			case <-ctx.Done():
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,214 @@
+package nft
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nft-offload/nft-offload/internal/plan/element"
+	"github.com/nft-offload/nft-offload/internal/testkit"
+)
+
+// setWatching watches all sets of a namespace.
+func setWatching(t *testing.T, ns *testkit.NS, buffer int) *SetWatch {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	var w *SetWatch
+	if err := ns.Do(func() (err error) {
+		w, err = watchSets(ctx, buffer)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.Subscribe(func(element.SetID) bool { return true })
+	return w
+}
+
+func nextCommit(t *testing.T, w *SetWatch) Commit {
+	t.Helper()
+	select {
+	case c, ok := <-w.Commits():
+		if !ok || c.Err != nil {
+			t.Fatalf("the commits have ended: %v", c.Err)
+		}
+		return c
+	case <-time.After(10 * time.Second):
+		t.Fatal("no commit")
+	}
+	return Commit{}
+}
+
+// told is a commit as text: tables, then the changes of each set.
+func told(c Commit) string {
+	var out []string
+	for _, t := range c.Tables {
+		out = append(out, fmt.Sprintf("%s %s:", t.Family, t.Name))
+	}
+	slices.Sort(out)
+	for _, x := range c.Changes {
+		var list []string
+		for e := range x.Deleted.All() {
+			list = append(list, "-"+pointText(e))
+		}
+		for e := range x.Added.All() {
+			list = append(list, "+"+pointText(e))
+		}
+		slices.Sort(list)
+		if x.Gone {
+			list = append(list, "gone")
+		}
+		if x.Made {
+			list = append(list, "made")
+		}
+		out = append(out, x.Set.Name+"{"+strings.Join(list, " ")+"}")
+	}
+	return strings.Join(out, " ")
+}
+
+func pointText(e element.Element) string {
+	out := hex(e.First)
+	if e.Last != nil {
+		out += "-" + hex(e.Last)
+	}
+	if e.End {
+		out += "end"
+	}
+	if e.Verdict != "" {
+		out += ":" + string(e.Verdict)
+	}
+	if !e.Expires.IsZero() {
+		out += "@"
+	}
+	return out
+}
+
+// What the kernel tells of elements, transaction by transaction.
+func TestSetWatch_Commands_AreToldAs(t *testing.T) {
+	ns := nsWith(t, "")
+	w := setWatching(t, ns, setWatchBuffer)
+	for _, step := range []struct{ do, want string }{
+		{"add table netdev t", "netdev t:"},
+		{"add set netdev t h { type inet_service; flags timeout; }", "netdev t: h{made}"},
+		{"add element netdev t h { 1, 2 }", "h{+0001 +0002}"},
+		{"delete element netdev t h { 2 }", "h{-0002}"},
+		{"delete element netdev t h { 1 }\nadd element netdev t h { 1 }", "h{+0001}"},
+		{"add element netdev t h { 3 }\ndelete element netdev t h { 3 }", "h{-0003}"},
+		{"create element netdev t h { 4 timeout 1h }", "h{+0004@}"},
+		{"flush set netdev t h", "h{-0001 -0004@}"},
+		// An interval is two elements, and nft ends one at 0.
+		{"add set netdev t i { type inet_service; flags interval; auto-merge; }", "netdev t: i{made}"},
+		{"add element netdev t i { 16-31 }", "i{+0000end +0010 +0020end}"},
+		{"add element netdev t i { 32-47 }", "i{+0010 +0030end -0020end}"},
+		{"add element netdev t i { 64, 66 }", "i{+0040 +0041end +0042 +0043end}"},
+		{"delete element netdev t i { 64 }", "i{-0040 -0041end}"},
+		{"add element netdev t i { 65535 }", "i{+ffff}"},
+		{"flush set netdev t i", "i{-0000end -0010 -0030end -0042 -0043end -ffff}"},
+		// A concatenation is one element.
+		{
+			"add set netdev t c { type inet_service . inet_proto; flags interval; elements = { 1-2 . 6, 3 . 17 } }",
+			"netdev t: c{+0001000006000000-0002000006000000 +0003000011000000-0003000011000000 made}",
+		},
+		{"delete element netdev t c { 1-2 . 6 }", "c{-0001000006000000-0002000006000000}"},
+		{"add map netdev t v { type inet_service : verdict; elements = { 1 : drop } }", "netdev t: v{+0001:drop made}"},
+		{"add element netdev t v { * : accept }", "v{+:accept}"},
+		// Anonymous sets are told of with their rule.
+		{"add chain netdev t r", "netdev t:"},
+		{"add rule netdev t r tcp dport { 7, 8 } drop", "netdev t: __set0{+0007 +0008 made}"},
+		{"flush chain netdev t r", "netdev t: __set0{gone}"},
+		{"add table ip u\nadd chain ip u c\nadd chain netdev t c2", "ip u: netdev t:"},
+		{"delete set netdev t h", "netdev t: h{gone}"},
+		{
+			"flush ruleset\nadd table netdev t\nadd set netdev t i { type inet_service; elements = { 9 } }",
+			"ip u: netdev t: i{+0009 made} c{gone} v{gone}",
+		},
+		{"delete table netdev t", "netdev t: i{gone}"},
+	} {
+		if _, err := ns.Pipe(step.do+"\n", "nft", "-f", "-"); err != nil {
+			t.Errorf("%s: %v", step.do, err)
+			continue
+		}
+		if diff := cmp.Diff(step.want, told(nextCommit(t, w))); diff != "" {
+			t.Errorf("%s:\n%s", step.do, diff)
+		}
+	}
+}
+
+func TestSetWatch_Subscribe_TellsOfTheseSetsAlone(t *testing.T) {
+	ns := nsWith(t, "table ip t {\nset a {\ntype inet_service\n}\nset b {\ntype inet_service\n}\n}\n")
+	w := setWatching(t, ns, setWatchBuffer)
+	w.Subscribe(func(s element.SetID) bool { return s == element.SetID{Family: "ip", Table: "t", Name: "b"} })
+	ns.NFTables("add element ip t a { 1 }\nadd element ip t b { 2 }\n")
+	if got, want := told(nextCommit(t, w)), "b{+0002}"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	w.Subscribe(nil)
+	ns.NFTables("add element ip t b { 3 }\n")
+	if got := told(nextCommit(t, w)); got != "" {
+		t.Errorf("nobody wants %s", got)
+	}
+}
+
+// The kernel tells nothing when an element expires, and what is left of its time when it is told of.
+func TestSetWatch_ExpiredElement_IsNotToldOf(t *testing.T) {
+	ns := nsWith(t, "table ip t {\nset s {\ntype inet_service\nflags timeout\n}\n}\n")
+	w := setWatching(t, ns, setWatchBuffer)
+	ns.NFTables("add element ip t s { 1 timeout 50ms, 2 timeout 1h }\n")
+	for e := range nextCommit(t, w).Changes[0].Added.All() {
+		left, most := time.Until(e.Expires), time.Hour
+		if e.First[1] == 1 {
+			most = 50 * time.Millisecond
+		}
+		if left > most || left < most-10*time.Second {
+			t.Errorf("%x expires in %v, not %v", e.First, left, most)
+		}
+	}
+	testkit.MustAwait(t, 10*time.Second, func() error {
+		if n := read(t, ns, element.SetID{Family: "ip", Table: "t", Name: "s"}).Len(); n != 1 {
+			return fmt.Errorf("%d elements", n)
+		}
+		return nil
+	})
+	ns.NFTables("add table ip after\n")
+	if got, want := told(nextCommit(t, w)), "ip after:"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestSetWatch_HundredThousandElementsAtOnce_AreNotLost(t *testing.T) {
+	ns := nsWith(t, "table ip t {\nset s {\ntype ipv4_addr\n}\n}\n")
+	w := setWatching(t, ns, setWatchBuffer)
+	var b strings.Builder
+	const many = 100_000
+	b.WriteString("add element ip t s {\n")
+	for i := range many {
+		fmt.Fprintf(&b, "10.%d.%d.%d,\n", i>>16, i>>8&255, i&255)
+	}
+	b.WriteString("}\n")
+	ns.NFTables(b.String()) // nobody reads meanwhile
+	c := nextCommit(t, w)
+	if c.Lost || len(c.Changes) != 1 || c.Changes[0].Added.Len() != many {
+		t.Fatalf("lost: %v, %d changes", c.Lost, len(c.Changes))
+	}
+}
+
+func TestSetWatch_FullBuffer_ReportsLossAndGoesOn(t *testing.T) {
+	ns := nsWith(t, "table ip t {\nset s {\ntype inet_service\n}\n}\n")
+	w := setWatching(t, ns, 0) // the kernel's minimum
+	for i := range 20 {        // nobody reads
+		ns.NFTables(fmt.Sprintf("add element ip t s { %d }\n", i))
+	}
+	c := nextCommit(t, w)
+	for !c.Lost {
+		c = nextCommit(t, w)
+	}
+	ns.NFTables("add element ip t s { 1000 }\n")
+	for told(c) != "s{+03e8}" {
+		c = nextCommit(t, w)
+	}
+}
