@@ -35,3 +35,18 @@ func BenchmarkPacket(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkCompile is the time to make a program.
+func BenchmarkCompile(b *testing.B) {
+	for name, s := range map[string]share.Share{
+		"of one shape": addressAndPort(share.XDP, 10000), "of no shape": odd(share.XDP, 10000), "of intervals": pairs(share.XDP, 10000),
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := Compile(s, Options{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
