@@ -51,11 +51,14 @@ func divide(prologue *code, units []unit) ([][]unit, error) {
 	var chunks [][]unit
 	var now []unit
 	size, jumps, steps := prologue.size(), prologue.conditional(), 0
+	used := mapsUsed{}
 	for _, u := range units {
 		s, j := u.size(), u.conditional()
-		if len(now) > 0 && (size+s > maxChunkSize || jumps+j > maxJumps || steps+u.steps > maxSteps) {
+		if len(now) > 0 && (size+s > maxChunkSize || jumps+j > maxJumps || steps+u.steps > maxSteps || !used.fits(u)) {
 			chunks, now, size, jumps, steps = append(chunks, now), nil, 0, 0, 0
+			used = mapsUsed{}
 		}
+		used.add(u)
 		steps += u.steps
 		now = append(now, u)
 		size += s
