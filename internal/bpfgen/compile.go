@@ -71,18 +71,78 @@ func (g *generator) base() []Map {
 	if n := len(g.counters.refs); n > 0 {
 		ms = append(ms, Map{Name: CounterMap, Kind: PerCPUArray, KeySize: 4, ValueSize: 2 * counterBytes, Entries: uint32(n), Set: noSet})
 	}
+	if n := len(g.maps.actions); n > 0 {
+		ms = append(ms, Map{
+			Name: ActionMap, Kind: Array, KeySize: 4, ValueSize: 8, Entries: uint32(len(g.share.Entries)), Set: noSet,
+			Contents: g.maps.actions,
+		})
+	}
 	return ms
 }
 
 // units writes the code of all entries.
 func (g *generator) units() ([]unit, error) {
 	var us []unit
-	for i := range g.share.Entries {
+	for _, s := range segments(g.share) {
+		more, err := g.segment(s)
+		if err != nil {
+			return nil, err
+		}
+		us = append(us, more...)
+	}
+	return us, nil
+}
+
+// segment writes the code of a segment: with lookups for entries that are alike, or entry by entry.
+func (g *generator) segment(s segment) ([]unit, error) {
+	if s.end-s.first >= least {
+		before, tables := len(g.maps.list), g.maps.tables
+		ms := g.members(s)
+		switch n, steps := cost(ms); {
+		case n == len(ms):
+		case n > mostLinear || steps > maxSteps:
+			g.maps.list, g.maps.tables = g.maps.list[:before], tables
+			return g.halves(s)
+		default:
+			c, err := g.merged(s, ms)
+			if err != nil {
+				return nil, err
+			}
+			g.tell(ms)
+			return []unit{{s.first, c}}, nil
+		}
+	}
+	var us []unit
+	for i := s.first; i < s.end; i++ {
 		c, err := g.entry(i)
 		if err != nil {
 			return nil, fmt.Errorf("entry %d: %w", i, err)
 		}
 		us = append(us, unit{i, c})
+		g.tell([]member{{entries: []int{i}}})
 	}
 	return us, nil
+}
+
+// halves writes the code of a segment of too many shapes: one half behind the other.
+func (g *generator) halves(s segment) ([]unit, error) {
+	half := s.first + (s.end-s.first)/2
+	lower, err := g.segment(segment{s.first, half})
+	if err != nil {
+		return nil, err
+	}
+	upper, err := g.segment(segment{half, s.end})
+	return append(lower, upper...), err
+}
+
+// cost is how many members are single entries, and what the lookups of the others cost the verifier.
+func cost(ms []member) (single, steps int) {
+	for _, m := range ms {
+		if m.table == nil {
+			single++
+		} else {
+			steps += m.table.steps()
+		}
+	}
+	return single, steps
 }

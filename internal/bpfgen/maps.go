@@ -2,6 +2,7 @@ package bpfgen
 
 import (
 	"encoding/binary"
+	"fmt"
 
 	"github.com/nft-offload/nft-offload/internal/plan/share"
 	"github.com/nft-offload/nft-offload/internal/plan/space"
@@ -11,6 +12,8 @@ import (
 type maps struct {
 	share    *share.Share
 	list     []Map
+	tables   int    // of rules
+	actions  []Pair // of ActionMap
 	sets     map[int]table
 	literals map[string]table // by contents
 }
@@ -23,6 +26,17 @@ func newMaps(s *share.Share) *maps {
 func (m *maps) add(x Map) string {
 	m.list = append(m.list, x)
 	return x.Name
+}
+
+// tableName is a name for the next table of rules.
+func (m *maps) tableName() string {
+	m.tables++
+	return fmt.Sprintf("table%d", m.tables-1)
+}
+
+// act adds what an entry does, whose place it is.
+func (m *maps) act(entry int, value []byte) {
+	m.actions = append(m.actions, Pair{Key: binary.NativeEndian.AppendUint32(nil, uint32(entry)), Value: value})
 }
 
 const noSet = -1

@@ -114,6 +114,7 @@ func (f *frame) load(x share.Field) (space.Value, status) {
 			return space.Value{}, f.header
 		}
 		base = f.th
+	case space.Link:
 	case space.Beyond:
 		switch a.Name {
 		case "meta protocol":
@@ -143,6 +144,8 @@ func (f *frame) load(x share.Field) (space.Value, status) {
 
 func (f *frame) addressed() (space.Value, status) {
 	switch {
+	case f.hook == share.TC && f.data[0]&1 != 0: // the broadcast address of BPF_PROG_TEST_RUN's device is another one
+		return space.Number(2), there
 	case slices.Equal(f.data[:6], []byte{255, 255, 255, 255, 255, 255}):
 		return space.Number(1), there
 	case f.data[0]&1 != 0:
@@ -199,11 +202,13 @@ func (f *frame) execute(s *share.Share) result {
 			continue
 		case doubt:
 			return result{what: "leave"}
+		case there:
 		}
 		if e.Counter {
 			r.counted = append(r.counted, i-1)
 		}
 		switch e.Ending {
+		case share.GoesOn:
 		case share.Leaves:
 			i = e.To
 		case share.Drops:
@@ -262,6 +267,7 @@ func (f *frame) mapped(s *share.Share, e *share.Entry, next int) (int, string) {
 		return next, ""
 	case doubt:
 		return 0, "leave"
+	case there:
 	}
 	for _, el := range s.Sets[e.Map].Elems {
 		if hasKey(el.Key, vs) {
@@ -272,8 +278,22 @@ func (f *frame) mapped(s *share.Share, e *share.Entry, next int) (int, string) {
 				return e.AcceptTo, ""
 			case ruleset.Return:
 				return e.ReturnTo, ""
+			default:
+				return next, ""
 			}
 		}
 	}
 	return next, ""
+}
+
+// doubtful reports whether of one of the fields that a share reads nothing can be told.
+func (f *frame) doubtful(s *share.Share) bool {
+	return f != nil && slices.ContainsFunc(s.Entries, func(e share.Entry) bool {
+		return slices.ContainsFunc(e.Conds, func(c share.Cond) bool {
+			return slices.ContainsFunc(c.Fields, func(x share.Field) bool {
+				_, st := f.load(x)
+				return st == doubt
+			})
+		})
+	})
 }

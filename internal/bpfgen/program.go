@@ -58,8 +58,9 @@ const (
 	Array
 	PerCPUArray
 	ProgArray
-	// Tree is an array with pages of a search tree, which user space writes through a mapping (BPF_F_MMAPABLE);
-	// see package tree.
+	// Tree is an array with the pages of a named set's search tree, which user space writes through a mapping
+	// (BPF_F_MMAPABLE); see packages tree and tuple. The ranged component is the widest (tuple.Widest). Trees that do not
+	// change are an Array with contents.
 	Tree
 )
 
@@ -78,20 +79,12 @@ type Map struct {
 	// components one after another, and its value a u32: 0, or in a verdict map one of the verdicts of Verdict. The
 	// sets of two programs that are the same set with the same key may share a map. -1: no named set.
 	Set int
-	// Words are the u64 words of a key of a Hash or Tree.
+	// Words are the u64 words of a key that is looked up.
 	Words int
-	// Intervals are what is in a Tree from the start. They are disjoint and in order.
-	Intervals []Interval
 }
 
 // Pair is an element of a map, in the byte order of the machine.
 type Pair struct{ Key, Value []byte }
-
-// Interval is an element of a Tree: the keys from First to Last, both included, compared word by word.
-type Interval struct {
-	First, Last []uint64
-	Data        uint32
-}
 
 // Count is an element of CounterMap.
 type Count struct{ Packets, Bytes uint64 }

@@ -2,10 +2,9 @@ package engine
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 
 	"github.com/nft-offload/nft-offload/internal/plan/element"
@@ -51,35 +50,28 @@ func (e *Early) Sets() []element.SetID {
 	return out
 }
 
-// key tells the programs of devices apart. The elements of sets are not part of it: they change while the program runs.
-func (e *Early) key(device string) string {
-	h := sha256.New()
-	fmt.Fprintf(h, "%s %v %v\n", device, e.Share.Hook, e.Bare)
-	for _, t := range slices.SortedFunc(maps.Keys(e.Tables), func(a, b TableID) int { return compare(a, b) }) {
-		fmt.Fprintf(h, "%v %d\n", t, e.Tables[t])
-	}
-	for _, d := range slices.Sorted(maps.Keys(e.Ifindex)) {
-		fmt.Fprintf(h, "%s %d\n", d, e.Ifindex[d])
-	}
-	for _, s := range e.Share.Sets {
-		s.Elems = nil
-		fmt.Fprintf(h, "%+v\n", s)
-	}
-	for i := range e.Share.Entries {
-		fmt.Fprintf(h, "%+v\n", e.Share.Entries[i])
-	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+// programs names the programs of devices: one that is the same as before keeps its key, any other gets a new one.
+type programs struct {
+	made int
+	last map[string]*named // by device
 }
 
-func compare(a, b TableID) int {
-	switch x, y := a.Family+" "+a.Name, b.Family+" "+b.Name; {
-	case x < y:
-		return -1
-	case x > y:
-		return 1
-	default:
-		return 0
+// named is a program that has a key.
+type named struct {
+	key   string
+	early *Early
+}
+
+func newPrograms() *programs { return &programs{last: map[string]*named{}} }
+
+func (p *programs) key(device string, e *Early) string {
+	if n := p.last[device]; n != nil && reflect.DeepEqual(n.early, e) {
+		return n.key
 	}
+	p.made++
+	n := &named{key: fmt.Sprintf("%s %d", device, p.made), early: e}
+	p.last[device] = n
+	return n.key
 }
 
 // bypassable reports whether packets that the program lets through may be carried past the chains: they have met every

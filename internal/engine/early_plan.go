@@ -60,14 +60,22 @@ type earlyPlan struct {
 	exist   map[RuleID]bool
 }
 
-// planEarly plans the ingress chains for the devices that there are. It is a pure function. noXDP has the devices where
-// XDP failed before, refused the programs that could not be used, by key, and why.
-func planEarly(v View, choices Choices, noXDP map[uint32]failure, refused map[string]refusedRules) earlyPlan {
+// tried is what trying has taught: the devices where XDP failed, by ifindex, the programs that could not be used, by key,
+// and the keys of programs.
+type tried struct {
+	noXDP    map[uint32]failure
+	refused  map[string]refusedRules
+	programs *programs
+}
+
+// planEarly plans the ingress chains for the devices that there are.
+func planEarly(v View, choices Choices, t tried) earlyPlan {
 	out := earlyPlan{early: map[string]*Early{}, exist: map[RuleID]bool{}}
 	if v.Chains == nil {
 		return out
 	}
 	if v.Chains.Err != nil {
+		out.exist = nil // not known
 		for _, l := range v.Links {
 			if len(v.Ruleset.Ingress(l.Name)) > 0 {
 				out.devices = append(out.devices, RuledDevice{
@@ -78,7 +86,7 @@ func planEarly(v View, choices Choices, noXDP map[uint32]failure, refused map[st
 		}
 		return out
 	}
-	noEarlier := notXDP(v.Links, choices, noXDP)
+	noEarlier := notXDP(v.Links, choices, t.noXDP)
 	p := ruleplan.Make(v.Chains.Rules, v.Chains.Machine, ruleplan.Options{NoHardware: true, SetsChange: true, Hooks: hooks(choices, noEarlier)})
 	tables := map[TableID]int{}
 	for _, t := range v.Chains.Rules.Tables {
@@ -96,8 +104,8 @@ func planEarly(v View, choices Choices, noXDP map[uint32]failure, refused map[st
 				continue
 			}
 			e := earlyOf(&s, l, links, tables)
-			d.key = e.key(name)
-			if r, ok := refused[d.key]; ok {
+			d.key = t.programs.key(name, e)
+			if r, ok := t.refused[d.key]; ok {
 				d.Reason, d.Said = r.reason, r.said
 				d.give(r.reason)
 				continue
@@ -145,7 +153,12 @@ func hooks(choices Choices, notXDP map[string]Reason) map[string]string {
 
 // earlyOf is the program of a device.
 func earlyOf(s *share.Share, l *Link, links map[string]*Link, tables map[TableID]int) *Early {
-	e := &Early{Share: s, Tables: map[TableID]int{}, Ifindex: map[string]uint32{}, Bare: !l.Ethernet}
+	whole := *s
+	whole.Sets = slices.Clone(s.Sets)
+	for i := range whole.Sets {
+		whole.Sets[i].Elems = nil // they change while the program runs
+	}
+	e := &Early{Share: &whole, Tables: map[TableID]int{}, Ifindex: map[string]uint32{}, Bare: !l.Ethernet}
 	for i := range s.Entries {
 		n := &s.Entries[i]
 		t := TableID{string(n.Rule.Family), n.Rule.Table}

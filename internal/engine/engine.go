@@ -69,8 +69,9 @@ type Engine struct {
 	stale     bool                    // the same state must be applied again
 	refused   map[uint32]failure      // where XDP failed, by ifindex
 	unruled   map[string]refusedRules // programs of rules that are not used, by key
-	failures  int                     // of applying, one after the other
-	again     *time.Timer             // applies again after failures
+	programs  *programs
+	failures  int         // of applying, one after the other
+	again     *time.Timer // applies again after failures
 	sweep     SweepInfo
 	said      map[string]string // what the log says of each device
 	idle      bool              // there is no flowtable, and the log says so
@@ -87,7 +88,7 @@ func New(cfg Config) *Engine {
 	e := &Engine{
 		cfg: cfg, care: newCare(time.Duration(cfg.Settings.Lease)), work: make(chan tasks, 1),
 		calls: make(chan func()), gone: make(chan uint32, 64), ready: make(chan struct{}), done: make(chan struct{}),
-		stale: true, refused: map[uint32]failure{}, unruled: map[string]refusedRules{}, said: map[string]string{},
+		stale: true, refused: map[uint32]failure{}, unruled: map[string]refusedRules{}, programs: newPrograms(), said: map[string]string{},
 		keeper: newKeeper(cfg.Sets),
 	}
 	e.gate = newGate(cfg.Rules, func() bool { return e.blind.Load() > 0 }, e.problem)
@@ -99,7 +100,7 @@ func New(cfg Config) *Engine {
 // Check tells what would be decided of this view: an error where a device that the user named cannot be used as
 // asked. It changes nothing.
 func Check(v View, choices Choices) ([]Decision, error) {
-	v.early = planEarly(v, choices, nil, nil)
+	v.early = planEarly(v, choices, tried{programs: newPrograms()})
 	ds, _ := decide(v, choices, nil)
 	return ds, check(v, choices, ds)
 }
@@ -245,7 +246,7 @@ func (e *Engine) reconcile(ctx context.Context, v View) {
 
 // decide makes up its mind about what was read.
 func (e *Engine) decide() {
-	e.view.early = planEarly(e.view, e.cfg.Choices, e.refused, e.unruled)
+	e.view.early = planEarly(e.view, e.cfg.Choices, tried{e.refused, e.unruled, e.programs})
 	e.decisions, e.want = decide(e.view, e.cfg.Choices, e.refused)
 	e.gate.concern(e.want)
 	if !e.want.sameEarly(e.applied) || !e.keeper.follows(e.want.sets()) {

@@ -181,6 +181,7 @@ func (e *entry) does() string {
 	s := map[ending]string{
 		goesOn: "goes on", accepts: "leave to the kernel", leaves: "leave the chain", drops: "drop",
 		forwards: "send out of " + e.effect.device, unknown: "leave to the kernel",
+		decides: "what the map says",
 	}[e.effect.ending]
 	if e.effect.counter {
 		s = "count, " + s

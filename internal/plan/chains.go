@@ -264,7 +264,7 @@ func DevicesOf(rs *ruleset.Ruleset) []string {
 				names = append(names, c.Base.Devices...)
 			}
 			for _, r := range c.Rules {
-				names = append(names, sendsTo(r)...)
+				names = append(names, sendsTo(t, r)...)
 			}
 		}
 	}
@@ -272,11 +272,35 @@ func DevicesOf(rs *ruleset.Ruleset) []string {
 	return slices.Compact(names)
 }
 
-func sendsTo(r *ruleset.Rule) []string {
+func sendsTo(t *ruleset.Table, r *ruleset.Rule) []string {
 	var out []string
 	for _, s := range r.Stmts {
-		if f, ok := s.(ruleset.Fwd); ok {
-			if dev, ok := f.Dev.(ruleset.Str); ok {
+		f, ok := s.(ruleset.Fwd)
+		if !ok {
+			continue
+		}
+		switch dev := f.Dev.(type) {
+		case ruleset.Str:
+			out = append(out, string(dev))
+		case ruleset.Map:
+			out = append(out, devicesIn(t, dev.Data)...)
+		}
+	}
+	return out
+}
+
+// devicesIn are the devices of a map.
+func devicesIn(t *ruleset.Table, data ruleset.Expr) []string {
+	elems, _ := data.(ruleset.SetLit)
+	if name, ok := data.(ruleset.SetRef); ok {
+		if set := t.Set(string(name)); set != nil {
+			elems = set.Elems
+		}
+	}
+	var out []string
+	for _, e := range elems {
+		if p, ok := e.(ruleset.Pair); ok {
+			if dev, ok := p.Data.(ruleset.Str); ok {
 				out = append(out, string(dev))
 			}
 		}

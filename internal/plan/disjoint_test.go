@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/nft-offload/nft-offload/internal/eval"
@@ -71,7 +72,7 @@ func spacesOf(rs *ruleset.Ruleset) []space.Space {
 	var out []space.Space
 	for _, r := range rs.Tables[0].Chains[0].Rules {
 		s := reader.Start(rs.Tables[0])
-		for _, m := range matches(r) {
+		for _, m := range slices.Concat(runs(r)...) {
 			s = s.Match(m)
 		}
 		out = append(out, s.Space)

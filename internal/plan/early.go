@@ -41,7 +41,14 @@ func (l look) joined(r *ruleset.Rule) map[int]bool {
 	if l.known == nil || !l.known.joins {
 		return nil
 	}
-	return l.place().Joined(matches(r))
+	out, n := map[int]bool{}, 0
+	for _, run := range runs(r) {
+		for i := range l.place().Joined(run) {
+			out[n+i] = true
+		}
+		n += len(run)
+	}
+	return out
 }
 
 // match is why a match cannot be made early; none where it can.

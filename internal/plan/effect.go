@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/nft-offload/nft-offload/internal/plan/share"
 	"github.com/nft-offload/nft-offload/internal/plan/space"
@@ -18,6 +19,7 @@ const (
 	leaves                 // return and goto: ends this chain
 	drops                  // final
 	forwards               // final: out of a device
+	decides                // as the element of a verdict map says: accept, drop, return or continue
 	unknown                // anything may happen
 )
 
@@ -111,10 +113,17 @@ func forward(f ruleset.Fwd) effect {
 	switch {
 	case f.Addr != nil:
 		e.pinned = Finding{Reason: reason.FwdToAddress}
+	case isMap(f.Dev):
+		return effect{} // a match of the key, and one of the devices
 	case !ok:
 		e.pinned = Finding{Reason: reason.FwdTargetNotEarly, Detail: "the device is looked up for each packet"}
 	}
 	return e
+}
+
+func isMap(e ruleset.Expr) bool {
+	_, ok := e.(ruleset.Map)
+	return ok
 }
 
 // action is the effect of a statement without a type of its own.
@@ -163,60 +172,95 @@ type reading struct {
 	end space.Scan
 	// match is why the matches cannot be made at the device's hook, frame why not in hardware.
 	match, frame Finding
-	// tail is a jump, goto or verdict map that the rule ends in.
+	// runs are the matches, between other statements.
+	runs [][]ruleset.Match
+	// jump, vmap and fwd are a jump, goto, verdict map or map of devices that the rule ends in.
 	jump *ruleset.Verdict
 	vmap *ruleset.VMap
-	// split: a match comes after something was done.
-	split bool
+	fwd  *ruleset.Map
+	// counted is the rule up to a counter that has matches behind it: these are a rule of their own.
+	counted *reading
 }
 
 // read reads the rule of a chain whose packets are those of the scan.
 func read(s space.Scan, r *ruleset.Rule, l look) reading {
-	rd := reading{}
+	rd := reading{runs: [][]ruleset.Match{nil}}
 	s = s.NewRule()
 	joined, number := l.joined(r), -1
 	for _, stmt := range r.Stmts {
 		switch stmt := stmt.(type) {
 		case ruleset.Match:
-			rd.split = rd.split || !rd.effect.none()
-			rd.note(l, func(l look) Finding { return l.match(stmt) })
+			rd.cut()
 			number++
-			if joined[number] {
-				rd.frame = first(rd.frame, Finding{Reason: reason.MergedPayload, Detail: "nft before 1.1 asks whether any of the fields differs"})
-				s = s.There(stmt.Left)
-				continue
-			}
-			s = s.Match(stmt)
+			s = rd.matched(s, stmt, joined[number], l)
 			continue
 		case ruleset.VMap:
-			rd.split = rd.split || !rd.effect.none()
+			rd.cut()
 			rd.note(l, func(l look) Finding { return l.lookup(stmt.Key, stmt.Data) })
 			rd.vmap = &stmt
 		case ruleset.Verdict:
 			if stmt.Kind == ruleset.Jump || stmt.Kind == ruleset.Goto {
 				rd.jump = &stmt
 			}
+		case ruleset.Fwd:
+			if m, ok := stmt.Dev.(ruleset.Map); ok && stmt.Addr == nil {
+				rd.cut()
+				rd.note(l, func(l look) Finding { return l.lookup(m.Key, m.Data) })
+				rd.fwd = &m
+			}
 		}
-		e := step(stmt)
-		if rd.effect.none() && !e.none() {
-			rd.touched = s
-		}
-		rd.effect = rd.effect.add(e)
+		rd.does(step(stmt), s)
 		if conditional(stmt) {
 			s.Space = s.Space.Loose()
 		}
-		if e.ending != goesOn || rd.jump != nil {
+		if rd.effect.ending != goesOn || rd.jump != nil {
 			break
 		}
 	}
 	rd.end = s
-	if rd.split && rd.effect.pinned.None() {
-		rd.effect.pinned = Finding{Reason: reason.SideEffect, Detail: "it counts before its last match"}
-	}
 	if rd.effect.none() {
 		rd.touched = s
 	}
 	return rd
+}
+
+// matched is what gets past a match.
+func (rd *reading) matched(s space.Scan, m ruleset.Match, joined bool, l look) space.Scan {
+	last := len(rd.runs) - 1
+	rd.runs[last] = append(rd.runs[last], m)
+	rd.note(l, func(l look) Finding { return l.match(m) })
+	if joined {
+		rd.frame = first(rd.frame, Finding{Reason: reason.MergedPayload, Detail: "nft before 1.1 asks whether any of the fields differs"})
+		return s.There(m.Left)
+	}
+	return s.Match(m)
+}
+
+// does notes a statement that is no match.
+func (rd *reading) does(e effect, s space.Scan) {
+	if rd.effect.none() && !e.none() {
+		rd.touched = s
+	}
+	if e.counter && rd.effect.counter {
+		e.pinned = Finding{Reason: reason.SideEffect, Detail: "more than one counter"}
+	}
+	rd.effect = rd.effect.add(e)
+	if last := len(rd.runs) - 1; len(rd.runs[last]) > 0 {
+		rd.runs = append(rd.runs, nil)
+	}
+}
+
+// cut notes that a match follows. What was done before is done whatever it comes to.
+func (rd *reading) cut() {
+	switch {
+	case rd.effect.none() || !rd.effect.pinned.None():
+	case rd.counted != nil:
+		rd.effect.pinned = Finding{Reason: reason.SideEffect, Detail: "more than one counter"}
+	default:
+		counted := *rd
+		counted.end, counted.runs = rd.touched, slices.Clone(rd.runs)
+		rd.counted, rd.effect = &counted, effect{}
+	}
 }
 
 // note keeps the first reasons why a match cannot be made at the hook, and in hardware, which sees frames.

@@ -33,6 +33,10 @@ type entry struct {
 	jumps    bool
 	from, to int
 
+	// verdicts is the map that decides, by the values of keys.
+	verdicts *ruleset.Set
+	keys     []share.Field
+
 	at              Tier    // that of the device's hook
 	early, hardware Finding // why not there
 	filters         []numbered
@@ -130,35 +134,52 @@ func (f *flattener) chain(c *ruleset.Chain, w way) {
 		f.rule(c, r, w)
 	}
 	for _, e := range f.entries[from:] {
-		if e.chain == c && e.effect.ending == leaves && e.to == 0 {
+		if e.chain == c && (e.effect.ending == leaves || e.effect.ending == decides) && e.to == 0 {
 			e.to = len(f.entries)
 		}
 	}
 }
 
+// rule appends the entries of a rule: one, or more where it counts before its last match, jumps, or looks something up.
 func (f *flattener) rule(c *ruleset.Chain, r *ruleset.Rule, w way) {
-	l := f.look
-	l.table = w.table
-	rd := read(w.scan, r, l)
-	e := entry{
-		chain: c, rule: r, effect: rd.effect, space: rd.touched.Space, end: rd.end.Space,
-		match: first(w.match, rd.match), frame: first(w.frame, rd.frame), steps: append(slices.Clip(w.steps), matches(r)),
+	rd := read(w.scan, r, f.in(w.table))
+	if rd.counted != nil {
+		e := entryOf(c, r, *rd.counted, w)
+		f.conditions(&e, w, rd.counted.runs)
+		f.append(&e, w)
 	}
-	if rd.vmap == nil {
-		f.conditions(&e, w, matches(r))
-	}
+	e := entryOf(c, r, rd, w)
 	if e.effect.ending == leaves && w.depth == 0 && rd.jump == nil {
 		e.effect.ending = policy(c)
 	}
-	if rd.vmap != nil {
+	switch {
+	case rd.vmap != nil:
 		f.verdictMap(e, rd, w)
 		return
-	}
-	if rd.jump == nil {
-		f.append(&e, w)
+	case rd.fwd != nil:
+		f.deviceMap(e, rd, w)
 		return
 	}
-	f.jump(e, *rd.jump, rd.end, w)
+	f.conditions(&e, w, rd.runs)
+	if rd.jump != nil {
+		f.jump(e, *rd.jump, rd.end, w)
+		return
+	}
+	f.append(&e, w)
+}
+
+func entryOf(c *ruleset.Chain, r *ruleset.Rule, rd reading, w way) entry {
+	return entry{
+		chain: c, rule: r, effect: rd.effect, space: rd.touched.Space, end: rd.end.Space,
+		match: first(w.match, rd.match), frame: first(w.frame, rd.frame), steps: append(slices.Clip(w.steps), slices.Concat(rd.runs...)),
+	}
+}
+
+// in is the look at rules of a table.
+func (f *flattener) in(t *ruleset.Table) look {
+	l := f.look
+	l.table = t
+	return l
 }
 
 // policy is what a return from a base chain is.
@@ -169,107 +190,17 @@ func policy(c *ruleset.Chain) ending {
 	return accepts
 }
 
-// jump appends the entry of a rule that jumps, and those of the chain it jumps to. Behind a goto the packets do not
-// come back.
-func (f *flattener) jump(e entry, v ruleset.Verdict, scan space.Scan, w way) {
-	own := e
-	own.jumps = true
-	if v.Kind == ruleset.Goto {
-		own.effect.ending = goesOn
-	}
-	at := f.append(&own, w)
-	at.from = len(f.entries)
-	inner := way{
-		table: w.table, base: w.base, scan: scan, steps: e.steps, conds: e.conds, depth: w.depth + 1, match: e.match, frame: e.frame,
-	}
-	if e.end.Empty() {
-		inner.scan.Space = space.Nothing()
-	}
-	if !f.fits(at, v.Target, inner) {
-		at.to = len(f.entries)
-		return
-	}
-	f.chain(w.table.Chain(v.Target), inner)
-	at.to = len(f.entries)
-	if v.Kind == ruleset.Goto {
-		end := e
-		end.effect = effect{ending: leaves}
-		end.space = scan.Space
-		f.append(&end, w)
-	}
-}
-
-// fits reports whether the rules of a chain can be written out where it is jumped to. Where not, anything may happen
-// there.
-func (f *flattener) fits(e *entry, target string, w way) bool {
-	c := w.table.Chain(target)
-	anything := func(r reason.Reason, detail string) bool {
-		e.effect = e.effect.add(effect{ending: unknown, pinned: Finding{Reason: r, Detail: detail}})
-		e.jumps = false
-		return false
-	}
-	switch {
-	case c == nil:
-		return anything(reason.OpaqueStatement, "chain "+target+" is not in the ruleset")
-	case w.depth > jumpDepth:
-		return anything(reason.OpaqueStatement, "more jumps than the kernel follows")
-	case len(f.entries)+len(c.Rules) > f.room+roomForCopies:
-		return anything(reason.ExpansionTooLarge, "chain "+target+" is jumped to too often to be written out each time")
-	}
-	return true
-}
-
-// verdictMap appends an entry for each verdict of a map.
-func (f *flattener) verdictMap(e entry, rd reading, w way) {
-	branches, ok := rd.end.Branches(*rd.vmap)
-	if !ok {
-		e.effect = e.effect.add(effect{ending: unknown, pinned: first(rd.match, rd.frame, Finding{Reason: reason.OpaqueStatement, Detail: "verdict map"})})
-		f.append(&e, w)
-		return
-	}
-	for i, b := range branches {
-		one := e
-		one.effect = e.effect.add(verdict(b.Verdict))
-		if one.effect.ending == leaves && w.depth == 0 && b.Verdict.Kind == ruleset.Return {
-			one.effect.ending = policy(e.chain)
-		}
-		own := append(slices.Clip(matches(e.rule)), ruleset.Match{Op: "==", Left: rd.vmap.Key, Right: ruleset.SetLit(b.Keys)})
-		one.steps = append(slices.Clip(w.steps), own)
-		one.end = b.Scan.Space
-		if rd.effect.none() {
-			one.space = one.end
-		}
-		f.conditions(&one, w, append(slices.Clip(matches(e.rule)), keyed(rd.vmap.Key, branches, i)))
-		if b.Verdict.Kind == ruleset.Jump || b.Verdict.Kind == ruleset.Goto {
-			f.jump(one, b.Verdict, b.Scan, w)
-			continue
-		}
-		f.append(&one, w)
-	}
-}
-
-// keyed is the match of a key that leads to a branch: one of its keys, or none of the others.
-func keyed(key ruleset.Expr, branches []space.Branch, i int) ruleset.Match {
-	if !branches[i].Rest() {
-		return ruleset.Match{Op: "==", Left: key, Right: ruleset.SetLit(branches[i].Keys)}
-	}
-	var others ruleset.SetLit
-	for j, b := range branches {
-		if j != i {
-			others = append(others, b.Keys...)
-		}
-	}
-	return ruleset.Match{Op: "!=", Left: key, Right: others}
-}
-
 // conditions turns the matches of a rule into the conditions of its entry, behind those of the way there.
-func (f *flattener) conditions(e *entry, w way, ms []ruleset.Match) {
-	if f.look.sets == nil || f.look.known == nil || !e.match.None() {
+func (f *flattener) conditions(e *entry, w way, runs [][]ruleset.Match) {
+	if f.look.known == nil || !e.match.None() {
 		return
 	}
-	l := f.look
-	l.table = w.table
-	r, no := l.place().Rule(ms)
+	r, no := f.in(w.table).place().Rule(runs)
+	e.take(r, no, w)
+}
+
+// take gives an entry the conditions of its rule behind those of the way there, or the reason why there are none.
+func (e *entry) take(r *cond.Rule, no *cond.Refusal, w way) {
 	if no != nil {
 		e.match = Finding{Reason: no.Reason, Detail: no.Detail}
 		return
@@ -281,17 +212,20 @@ func (f *flattener) conditions(e *entry, w way, ms []ruleset.Match) {
 	if r.Never {
 		e.end = space.Nothing()
 		if e.effect.pinned.None() {
-			e.space = e.end // else something is done before the last match
+			e.space = e.end // else something was done before the last match
 		}
 	}
 }
 
-// matches are those of a rule.
-func matches(r *ruleset.Rule) []ruleset.Match {
-	var out []ruleset.Match
+// runs are the matches of a rule between its other statements.
+func runs(r *ruleset.Rule) [][]ruleset.Match {
+	out := [][]ruleset.Match{nil}
 	for _, s := range r.Stmts {
+		last := len(out) - 1
 		if m, ok := s.(ruleset.Match); ok {
-			out = append(out, m)
+			out[last] = append(out[last], m)
+		} else if len(out[last]) > 0 {
+			out = append(out, nil)
 		}
 	}
 	return out

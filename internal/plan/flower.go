@@ -86,6 +86,8 @@ func (l *lowerer) action(e *entry) (string, Finding) {
 		return "action mirred egress redirect dev " + e.effect.device, Finding{}
 	case leaves:
 		return "", Finding{Reason: reason.VerdictNotAcceptDrop, Detail: "return and goto"}
+	case decides:
+		return "", Finding{Reason: reason.SetDynamic, Detail: "map " + e.verdicts.Name}
 	case goesOn, unknown:
 	}
 	return "", Finding{Reason: reason.NoTerminalAction}

@@ -47,7 +47,7 @@ func (j *judged) share() share.Share {
 		}
 		switch {
 		case e.runs():
-			b.add(e, target(j.entries, i))
+			b.add(e, target(j.entries, i), nextChain(j.entries, i))
 		case !e.effect.none() && !e.space.Empty() && e.flowtable == nil:
 			b.share.Whole = false
 		}
@@ -62,7 +62,7 @@ func target(all []*entry, i int) int {
 	switch e := all[i]; e.effect.ending {
 	case accepts:
 		return nextChain(all, i)
-	case leaves:
+	case leaves, decides:
 		return e.to
 	case goesOn, drops, forwards, unknown:
 	}
@@ -89,13 +89,17 @@ type shareBuilder struct {
 	at, to []int
 }
 
-func (b *shareBuilder) add(e *entry, to int) {
+// add adds an entry, which leads to others: to is where a packet goes that leaves here, next the next base chain.
+func (b *shareBuilder) add(e *entry, to, next int) {
 	out := share.Entry{Rule: refOf(e), Counter: e.effect.counter, Ending: endingOf(e.effect.ending), Device: e.effect.device}
 	for _, c := range e.conds {
 		if c.Of != nil {
 			c.Set = b.set(c.Of)
 		}
 		out.Conds = append(out.Conds, c.Cond)
+	}
+	if e.verdicts != nil {
+		out.Map, out.Key, out.AcceptTo = b.set(e.verdicts), e.keys, next
 	}
 	b.append(out, to)
 }
@@ -118,8 +122,11 @@ func (b *shareBuilder) set(of *ruleset.Set) int {
 // resolve replaces targets by the numbers of entries of the share.
 func (b *shareBuilder) resolve() {
 	for i := range b.share.Entries {
-		if e := &b.share.Entries[i]; e.Ending == share.Leaves && e.To == 0 {
+		switch e := &b.share.Entries[i]; {
+		case e.Ending == share.Leaves && e.To == 0:
 			e.To = b.at[b.to[i]]
+		case e.Ending == share.Maps:
+			e.AcceptTo, e.ReturnTo = b.at[e.AcceptTo], b.at[b.to[i]]
 		}
 	}
 }
@@ -137,6 +144,8 @@ func endingOf(e ending) share.Ending {
 		return share.Drops
 	case forwards:
 		return share.Forwards
+	case decides:
+		return share.Maps
 	case goesOn, unknown:
 	}
 	return share.GoesOn

@@ -157,6 +157,9 @@ func (r random) ruleset(rules int, jumps bool) *ruleset.Ruleset {
 		}
 		t.Sets = append(t.Sets, s)
 	}
+	if r.wide {
+		t.Sets = append(t.Sets, r.wideSets(t)...)
+	}
 	base := &ruleset.Chain{Family: t.Family, Table: t.Name, Name: "ingress", Base: &ruleset.Base{
 		Type: "filter", Hook: "ingress", Priority: 0, Policy: pick(r, "accept", "accept", "drop"), Devices: []string{"eth0"},
 	}}
@@ -204,6 +207,10 @@ func (r random) rule(c *ruleset.Chain, targets []string) *ruleset.Rule {
 			return rule
 		}
 		add(ruleset.Verdict{Kind: kind, Target: pick(r, targets...)})
+		return rule
+	}
+	if r.wide && r.IntN(5) == 0 {
+		add(r.wideEnd())
 		return rule
 	}
 	switch r.IntN(12) {

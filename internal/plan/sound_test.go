@@ -167,7 +167,7 @@ func (s stages) stage(tier Tier, frame []byte, blind int) (decision, bool) {
 			return d, false
 		case leaves:
 			i = e.to - 1
-		case goesOn, unknown:
+		case goesOn, unknown, decides:
 		}
 	}
 	return d, false

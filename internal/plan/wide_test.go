@@ -1,6 +1,10 @@
 package plan
 
-import "github.com/nft-offload/nft-offload/internal/ruleset"
+import (
+	"fmt"
+
+	"github.com/nft-offload/nft-offload/internal/ruleset"
+)
 
 // wideKey is a key that only programs know.
 func (r random) wideKey(
@@ -41,8 +45,12 @@ func (r random) wideKey(
 // wideMatch is a match of a form that only programs know.
 func (r random) wideMatch() ruleset.Match {
 	port := ruleset.Payload{Proto: pick(r, "tcp", "udp"), Field: pick(r, "sport", "dport")}
-	of := func(op string, operands ...ruleset.Expr) ruleset.Expr { return ruleset.Binary{Op: op, Operands: operands} }
-	switch r.IntN(6) {
+	of := func(op string, operands ...ruleset.Expr) ruleset.Expr {
+		return ruleset.Binary{Op: op, Operands: operands}
+	}
+	switch r.IntN(7) {
+	case 6:
+		return ruleset.Match{Op: pick(r, "==", "!="), Left: ruleset.Payload{Proto: "ip", Field: pick(r, "saddr", "daddr")}, Right: ruleset.SetRef("addresses")}
 	case 0:
 		return ruleset.Match{Op: pick(r, "==", "!=", "<"), Left: of("&", port, pick[ruleset.Num](r, 0xff, 0x0f, 0xf0f)), Right: pick[ruleset.Num](r, 22, 80, 0)}
 	case 1:
@@ -62,4 +70,53 @@ func (r random) wideMatch() ruleset.Match {
 		ruleset.Concat{from, r.port()}, ruleset.Concat{ruleset.Str(r.addr4()), ruleset.Range{From: ruleset.Num(22), To: ruleset.Num(80)}},
 	}
 	return ruleset.Match{Op: pick(r, "==", "!="), Left: concatenation(), Right: set}
+}
+
+// wideSets are named sets and maps: of addresses with prefixes, of ports with verdicts.
+func (r random) wideSets(t *ruleset.Table) []*ruleset.Set {
+	addresses := &ruleset.Set{Family: t.Family, Table: t.Name, Name: "addresses", Type: []string{"ipv4_addr"}, Flags: []string{"interval"}}
+	for i := range r.IntN(3) {
+		addresses.Elems = append(addresses.Elems, ruleset.Prefix{Addr: ruleset.Str(fmt.Sprintf("10.%d.0.0", i)), Len: pick(r, 16, 23, 30)})
+	}
+	out := []*ruleset.Set{addresses}
+	for i := range 2 {
+		m := &ruleset.Set{
+			Family: t.Family, Table: t.Name, Name: fmt.Sprint("verdicts", i), Type: []string{"inet_service"}, IsMap: true,
+			MapType: []string{"verdict"},
+		}
+		for _, p := range []ruleset.Num{22, 53, 80, 443} {
+			if r.IntN(3) > 0 {
+				m.Elems = append(m.Elems, ruleset.Pair{Key: p, Data: ruleset.Verdict{
+					Kind: pick(r, ruleset.Drop, ruleset.Accept, ruleset.Return, ruleset.Continue),
+				}})
+			}
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// wideEnd ends a rule in a map.
+func (r random) wideEnd() ruleset.Stmt {
+	port := ruleset.Payload{Proto: pick(r, "tcp", "udp"), Field: pick(r, "sport", "dport")}
+	switch r.IntN(4) {
+	case 0:
+		return ruleset.VMap{Key: port, Data: ruleset.SetRef(pick(r, "verdicts0", "verdicts1"))}
+	case 1:
+		lit := ruleset.SetLit{
+			ruleset.Pair{Key: ruleset.Num(22), Data: ruleset.Verdict{Kind: ruleset.Accept}},
+			ruleset.Pair{Key: ruleset.Range{From: ruleset.Num(53), To: ruleset.Num(80)}, Data: ruleset.Verdict{Kind: pick(r, ruleset.Drop, ruleset.Continue)}},
+			ruleset.Pair{Key: ruleset.Str("*"), Data: ruleset.Verdict{Kind: pick(r, ruleset.Drop, ruleset.Return)}},
+		}
+		return ruleset.VMap{Key: port, Data: lit}
+	case 2:
+		return ruleset.Fwd{Dev: ruleset.Map{Key: port, Data: ruleset.SetLit{
+			ruleset.Pair{Key: ruleset.Num(22), Data: ruleset.Str("eth1")}, ruleset.Pair{Key: ruleset.Num(80), Data: ruleset.Str("eth0")},
+		}}}
+	}
+	lit := ruleset.SetLit{}
+	for range 3 {
+		lit = append(lit, ruleset.Pair{Key: ruleset.Concat{ruleset.Str(r.addr4()), r.port()}, Data: ruleset.Verdict{Kind: pick(r, ruleset.Drop, ruleset.Accept)}})
+	}
+	return ruleset.VMap{Key: concatenation(), Data: lit}
 }

@@ -48,9 +48,10 @@ const (
 	RuleNeverMatches
 	RuleNotReached
 	NoDeviceEarly
+	MapJumps
 )
 
-const firstChain = NoDeviceEarly + 1
+const firstChain = MapJumps + 1
 
 func ruleInfo(r Reason) Info {
 	switch {

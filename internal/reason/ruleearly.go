@@ -83,6 +83,11 @@ func ruleEarlyInfo(r Reason) Info {
 			"rule-not-reached", "an earlier rule decides for every packet that this one would match, or nothing jumps to its chain",
 			"move the rule up, or remove it", "nft(8) CHAINS, VERDICT STATEMENT", "",
 		}
+	case MapJumps:
+		return Info{
+			"map-jumps", "elements of the verdict map jump to other chains, and may become others while packets pass",
+			"`flags constant` for the map, or rules that jump", "nft(8) VERDICT MAPS", "",
+		}
 	case NoDeviceEarly:
 		return Info{
 			"no-device-early", "none of the chain's devices can execute rules early",

@@ -33,7 +33,7 @@ func (r *random) matchMeta(p profile) string {
 	}
 	if p.l3 == "" && p.l4 == "" {
 		all = append(all, "meta protocol . meta l4proto "+pick(r, "@kinds", "{ ip . tcp, ip6 . 58 }"))
-		all = append(all, "meta protocol "+pick(r, "{ ip, ip6 }", "!= ip", "arp", "{ arp, 0x88cc }", "ip6", "0x8100", "> 0x0800"),
+		all = append(all, "meta protocol "+pick(r, "{ ip, ip6 }", "!= ip", "arp", "{ arp, 0x88cc }", "ip6", "0x8100", "> 0x0800", "1", "4", "{ 1, 4, arp }"),
 			"meta nfproto "+pick(r, "ipv4", "ipv6", "!= ipv4"))
 	}
 	return pick(r, all...)
@@ -88,7 +88,7 @@ func (r *random) match4(p profile) string {
 // value4 is what an IPv4 address is compared with.
 func (r *random) value4() string {
 	return pick(r, "203.0.113.1", "203.0.113.0/26", "203.0.113.0/29", "203.0.113.2-203.0.113.64", "!= 203.0.113.7", "203.0.0.0/16", "192.0.2.9", "> 203.0.113.2",
-		"{ 203.0.113.1, 203.0.113.64/30 }", "!= { 203.0.113.0/28 }", "@addr4", "!= @addr4", "@host4", "@host4", "!= @host4", "@seen", "@all4", r.many4(), "198.51.100.0/24",
+		"{ 203.0.113.1, 203.0.113.64/30 }", "!= { 203.0.113.0/28 }", "@addr4", "!= @addr4", "@host4", "@host4", "!= @host4", "!= @host4", "@seen", "@all4", r.many4(), "198.51.100.0/24",
 		"{ 203.0.113.1, 203.0.113.7, 192.0.2.9 }", "203.0.113.64/27", "128.0.0.0/1")
 }
 
@@ -115,7 +115,7 @@ func (r *random) value6() string {
 
 func (r *random) ports(p profile, field string) string {
 	return p.l4 + " " + field + " " + pick(r, "22", "53", "80", "443", "1000-1005", "{ 22, 80, 443 }", "{ 53, 1000-1002 }", "!= { 22, 53 }", "!= 80",
-		"> 1000", "< 80", "@port", "@ports", "@short", r.manyPorts(), "!= @ports", "!= 1000-2000", ">= 443", "<= 53", "& 0x3 == 1", "0")
+		"> 1000", "< 80", "@port", "@port", "!= @port", "@ports", "@short", "!= @short", r.manyPorts(), "!= @ports", "!= 1000-2000", ">= 443", "<= 53", "& 0x3 == 1", "0")
 }
 
 // many4 is a set of addresses that is too long to be compared with one by one.

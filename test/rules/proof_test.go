@@ -27,13 +27,15 @@ type proof struct {
 	nftAlone    int
 	live        [2]int
 	tallies     [2]tally
-	ended       [2]int         // frames that nftables ends
-	endedEarly  [2]int         // and those of them that the program ended
-	loaded      [2]int         // programs
-	nothing     [2]int         // rulesets of which nothing runs early
-	refused     map[string]int // why rulesets were not compiled
-	unlisted    int            // rulesets that nft lists otherwise than the kernel has them
-	changes     int            // of the elements of sets, while a program ran
+	ended       [2]int // frames that nftables ends
+	endedEarly  [2]int // and those of them that the program ended
+	loaded      [2]int // programs
+	// The largest programs: entries of the share, programs in a row, rules that are one lookup.
+	entries, chunks, merged int
+	nothing                 [2]int         // rulesets of which nothing runs early
+	refused                 map[string]int // why rulesets were not compiled
+	unlisted                int            // rulesets that nft lists otherwise than the kernel has them
+	changes                 int            // of the elements of sets, while a program ran
 }
 
 type standKey struct {
@@ -110,6 +112,10 @@ func (p *proof) early(text string, rs *ruleset.Ruleset, d *device, hook share.Ho
 		return nil, nil
 	}
 	p.loaded[hook]++
+	p.entries, p.chunks = max(p.entries, len(e.share.Entries)), max(p.chunks, len(e.made.Chunks))
+	for _, s := range e.made.Steps {
+		p.merged = max(p.merged, len(s.Rules))
+	}
 	var j judged
 	err = p.lab.ns.Do(func() (err error) {
 		j, err = p.judge(e, p.lab.oracle(rs, d), frames)

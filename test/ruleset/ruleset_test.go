@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -198,6 +199,10 @@ func TestBlockedPacketsEndBeforeNftables(t *testing.T) {
 				t.Errorf("%v: %d of the one, %d of them early", command, all, early)
 			}
 		}
+		out, err := daemon.Command(t, m.host, "why", "rule", "netdev", "guard", "in", "handle", m.handle("the one"))
+		if err != nil || !strings.Contains(out, "50 packets") {
+			t.Errorf("why rule: %v: %s", err, out)
+		}
 		if err := d.Stop(); err != nil {
 			t.Error(err)
 		}
@@ -337,5 +342,40 @@ func TestKeptProgramsLeaveTheRulesToNftables(t *testing.T) {
 		if out, err := daemon.Command(t, m.host, "withdraw"); err != nil {
 			t.Errorf("withdraw: %v: %s", err, out)
 		}
+	})
+}
+
+// The sets are looked up as a hash and as a search tree.
+func TestElementsReachTheProgramWhileItRuns(t *testing.T) {
+	hooks(t, func(t *testing.T, hook engine.Hook) {
+		m := newMachine(t)
+		m.host.Run("nft", "add", "set", "netdev", "guard", "nets", "{ type ipv4_addr; flags interval; }")
+		m.host.Run("nft", "insert", "rule", "netdev", "guard", "in", "ip", "saddr", "@nets", "counter", "drop", "comment", `"the nets"`)
+		d := m.run(hook)
+		for _, c := range []struct{ set, element string }{{"blocked", "10.9.0.2"}, {"nets", "10.9.0.2/31"}} {
+			for round := range 5 {
+				m.host.Run("nft", "add", "element", "netdev", "guard", c.set, "{ "+c.element+" }")
+				begin := time.Now()
+				testkit.MustAwait(t, limit, func() error {
+					early := d.Status().Rules.Devices[0].Packets.Dropped
+					m.send("10.9.0.2", 1)
+					if d.Status().Rules.Devices[0].Packets.Dropped != early+1 {
+						return errors.New("the element does not drop early")
+					}
+					return nil
+				})
+				t.Logf("%s, round %d: %v", c.set, round, time.Since(begin))
+				m.host.Run("nft", "delete", "element", "netdev", "guard", c.set, "{ "+c.element+" }")
+				testkit.MustAwait(t, limit, func() error {
+					before := m.passed()
+					m.send("10.9.0.2", 1)
+					if m.passed() == before {
+						return errors.New("what is no element any more drops")
+					}
+					return nil
+				})
+			}
+		}
+		m.awaitEarly(d)
 	})
 }

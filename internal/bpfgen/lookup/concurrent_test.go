@@ -76,7 +76,7 @@ func watcher(t *testing.T, m *ebpf.Map, words int, search emit) (*ebpf.Program, 
 func watch(t *testing.T, p *ebpf.Program, wrong *ebpf.Map, change func() error) {
 	t.Helper()
 	done := make(chan error, 1)
-	const lookups = 8_000_000
+	const lookups = 4_000_000
 	go func() {
 		_, err := p.Run(&ebpf.RunOptions{Data: make([]byte, 64), Repeat: lookups})
 		done <- err

@@ -16,3 +16,16 @@ func (t *Tree) Find(key []uint64) (Element, bool) {
 	}
 	return t.found(rec), true
 }
+
+// Highest is the element with the highest keys.
+func (t *Tree) Highest() (Element, bool) {
+	r := t.root()
+	if r.page == 0 {
+		return Element{}, false
+	}
+	page := r.page
+	for range r.height {
+		page = t.child(page, int(t.used[page])-1)
+	}
+	return t.found(t.record(page, &t.leaf, int(t.used[page])-1)), true
+}

@@ -73,6 +73,8 @@ type store interface {
 	expire(now time.Time) (time.Time, error)
 	// find is the entry that has a key.
 	find(key []uint64) (entry, bool)
+	// highest is the interval with the highest keys.
+	highest() (entry, bool)
 	// all are the entries of intervals, in order, and how many they are. They must not change meanwhile.
 	all() (int, iter.Seq[entry])
 	close() error
@@ -175,10 +177,19 @@ func (c *Contents) apply(change element.Change) error {
 	return c.store.apply(gone, come)
 }
 
-// Atomic reports whether every packet sees the set either as it was before a change or as it is behind it. For others
-// the programs have to be suspended while Apply runs.
+// Atomic reports whether every packet sees the set either as it was before a change or as it is behind it. For others,
+// those for which Apply returns ErrReread among them, the programs have to be suspended until the set is as it should be.
 func (c *Contents) Atomic(change element.Change) bool {
-	return !change.Made && !change.Gone && c.store.atomic(change.Deleted.Len()+change.Added.Len())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if change.Made || change.Gone || !c.store.atomic(change.Deleted.Len()+change.Added.Len()) {
+		return false
+	}
+	if c.split() {
+		_, _, err := c.nearby(change)
+		return err == nil
+	}
+	return true
 }
 
 func (c *Contents) entries(l *element.List) ([]entry, error) {

@@ -161,6 +161,9 @@ func TestContents_PointsThatDoNotTell_AreReadAgain(t *testing.T) {
 		"an end that goes":                     {Deleted: *point(20, true, time.Time{})},
 		"a beginning that ends in time, alone": {Added: *point(50, false, time.Now().Add(time.Hour))},
 	} {
+		if s.Atomic(c) {
+			t.Errorf("%s: packets may go on meanwhile", name)
+		}
 		if err := s.Apply(c); !errors.Is(err, ErrReread) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -26,10 +26,19 @@ type point struct {
 // applyPoints makes of changed points what becomes of intervals. Nearly always they come in pairs. Where nft merges
 // intervals, or one that is there gets another time, a point stays.
 func (c *Contents) applyPoints(change element.Change) error {
-	n := near{c, map[string]entry{}, map[string]point{}}
+	n, come, err := c.nearby(change)
+	if err != nil {
+		return err
+	}
+	return n.apply(come)
+}
+
+// nearby is what a change touches, and the intervals that are there behind it.
+func (c *Contents) nearby(change element.Change) (*near, []entry, error) {
+	n := &near{c, map[string]entry{}, map[string]point{}}
 	for _, l := range []*element.List{&change.Deleted, &change.Added} {
 		if err := n.look(l); err != nil {
-			return err
+			return nil, nil, err
 		}
 	}
 	for _, e := range n.old {
@@ -39,20 +48,17 @@ func (c *Contents) applyPoints(change element.Change) error {
 		}
 	}
 	if err := n.change(&change.Deleted, func(p point) { delete(n.points, p.identity()) }); err != nil {
-		return err
+		return nil, nil, err
 	}
 	err := n.change(&change.Added, func(p point) {
 		p.open = n.points[p.identity()].open
 		n.set(p)
 	})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	come, err := n.join()
-	if err != nil {
-		return err
-	}
-	return n.apply(come)
+	return n, come, err
 }
 
 // look finds the intervals that points are in.
@@ -118,7 +124,7 @@ func (n *near) join() ([]entry, error) {
 		default:
 			out = append(out, p.entry)
 			begun = true
-			if i == len(order)-1 && (p.open || !n.c.loose) {
+			if i == len(order)-1 && n.unended(p) {
 				out[len(out)-1].last = element.Highest(nil, n.c.set.Parts)
 				begun = false
 			}
@@ -129,6 +135,17 @@ func (n *near) join() ([]entry, error) {
 		return nil, ErrReread
 	}
 	return out, nil
+}
+
+// unended reports whether an interval without an end goes to the highest key. That others are in its way is seen at the
+// latest when it is put in.
+func (n *near) unended(p point) bool {
+	if p.open || n.c.loose {
+		return p.open
+	}
+	top, ok := n.c.store.highest()
+	_, touched := n.old[pack(top.first)]
+	return !ok || touched || slices.Compare(top.last, p.first) < 0
 }
 
 // apply does what makes the old intervals the new ones.

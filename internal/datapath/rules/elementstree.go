@@ -185,10 +185,23 @@ func (s *treeStore) find(key []uint64) (entry, bool) {
 	s.in.mu.Lock()
 	defer s.in.mu.Unlock()
 	e, ok := s.in.table.Tree().Find(key)
-	if !ok {
-		return entry{}, false
+	return s.entry(e), ok
+}
+
+func (s *treeStore) highest() (entry, bool) {
+	s.in.mu.Lock()
+	defer s.in.mu.Unlock()
+	e, ok := s.in.table.Tree().Highest()
+	return s.entry(e), ok
+}
+
+// entry is an element of the tree with its time.
+func (s *treeStore) entry(e tree.Element) entry {
+	x := entry{first: e.First, last: e.Last, data: e.Data}
+	if len(s.expiry.when) > 0 {
+		x.expires = s.expiry.when[pack(e.First)]
 	}
-	return entry{first: e.First, last: e.Last, data: e.Data, expires: s.expiry.when[pack(e.First)]}, true
+	return x
 }
 
 func (s *treeStore) all() (int, iter.Seq[entry]) {
@@ -197,11 +210,7 @@ func (s *treeStore) all() (int, iter.Seq[entry]) {
 		s.in.mu.Lock()
 		defer s.in.mu.Unlock()
 		for e := range t.All() {
-			x := entry{first: e.First, last: e.Last, data: e.Data}
-			if len(s.expiry.when) > 0 {
-				x.expires = s.expiry.when[pack(e.First)]
-			}
-			if !yield(x) {
+			if !yield(s.entry(e)) {
 				return
 			}
 		}

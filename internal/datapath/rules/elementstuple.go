@@ -127,8 +127,10 @@ func (s *tupleStore) expire(now time.Time) (time.Time, error) {
 	}
 }
 
-// find and all are for sets whose intervals the kernel splits, which these are not.
+// find, highest and all are for sets whose intervals the kernel splits, which these are not.
 func (s *tupleStore) find([]uint64) (entry, bool) { return entry{}, false }
+
+func (s *tupleStore) highest() (entry, bool) { return entry{}, false }
 
 func (s *tupleStore) all() (int, iter.Seq[entry]) { return 0, func(func(entry) bool) {} }
 

@@ -64,7 +64,7 @@ func (p *Programs) Load(dev Device) (*Loaded, error) {
 		return nil, errors.Join(fmt.Errorf("load the rules of %s: %w", dev.Name, err), l.release())
 	}
 	for i, c := range dev.Made.Chunks {
-		prog, err := p.loadChunk(dev, c, all)
+		prog, err := loadChunk(dev, c, all)
 		if err != nil {
 			return nil, errors.Join(err, l.release())
 		}
@@ -147,9 +147,6 @@ const batch = 4096
 
 // fill writes what is in a map from the start.
 func fill(m *ebpf.Map, want bpfgen.Map) error {
-	if want.Kind == bpfgen.Tree {
-		return fillTree(m, want)
-	}
 	for part := range slices.Chunk(want.Contents, batch) {
 		var keys, values packed
 		for _, p := range part {
@@ -171,13 +168,8 @@ type packed [][]byte
 // MarshalBinary implements encoding.BinaryMarshaler.
 func (p packed) MarshalBinary() ([]byte, error) { return bytes.Join(p, nil), nil }
 
-// fillTree writes the pages of a search tree that does not change.
-func fillTree(*ebpf.Map, bpfgen.Map) error {
-	return errors.New("search trees are not known")
-}
-
 // loadChunk loads one program with its maps in place of their names.
-func (p *Programs) loadChunk(dev Device, c bpfgen.Chunk, all map[string]*ebpf.Map) (*ebpf.Program, error) {
+func loadChunk(dev Device, c bpfgen.Chunk, all map[string]*ebpf.Map) (*ebpf.Program, error) {
 	spec := &ebpf.ProgramSpec{
 		Name: "nfo_" + c.Name, Type: ebpf.SchedCLS, License: "Dual BSD/GPL", Instructions: slices.Clone(c.Instructions),
 	}
@@ -195,7 +187,7 @@ func (p *Programs) loadChunk(dev Device, c bpfgen.Chunk, all map[string]*ebpf.Ma
 			}
 		}
 	}
-	prog, err := p.load(spec, ebpf.ProgramOptions{})
+	prog, err := ebpf.NewProgram(spec)
 	if v, ok := errors.AsType[*ebpf.VerifierError](err); ok {
 		return nil, &RefusedError{Device: dev.Name, Chunk: c.Name, Said: lastWords(v), Err: err}
 	}

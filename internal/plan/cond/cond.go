@@ -51,33 +51,38 @@ type Refusal struct {
 
 func refuse(r reason.Reason, detail string) *Refusal { return &Refusal{r, detail} }
 
-// Rule turns the matches of a rule into conditions. The result is nil where there are none.
-func (p Place) Rule(ms []ruleset.Match) (*Rule, *Refusal) {
+// Rule turns the matches of a rule into conditions: the runs of matches between its other statements.
+func (p Place) Rule(runs [][]ruleset.Match) (*Rule, *Refusal) {
 	c := p.compiler()
-	last, elsewhere := p.joined(ms)
-	for i, m := range ms {
-		var no *Refusal
-		switch {
-		case elsewhere[i]:
-		case last[i] != nil:
-			no = c.unequal(ms, last[i])
-		default:
-			no = c.match(m)
-		}
-		if no != nil {
-			return nil, no
-		}
-	}
-	return &c.rule, nil
+	no := c.runs(runs)
+	return &c.rule, no
 }
 
-// Key turns the lookup of a key in a verdict map into fields, behind the matches of its rule.
-func (p Place) Key(ms []ruleset.Match, key ruleset.Expr, set *ruleset.Set) (*Rule, []share.Field, *Refusal) {
-	c := p.compiler()
-	for _, m := range ms {
-		if no := c.match(m); no != nil {
-			return nil, nil, no
+func (c *compiler) runs(runs [][]ruleset.Match) *Refusal {
+	for _, ms := range runs {
+		last, elsewhere := c.joined(ms)
+		for i, m := range ms {
+			var no *Refusal
+			switch {
+			case elsewhere[i]:
+			case last[i] != nil:
+				no = c.unequal(ms, last[i])
+			default:
+				no = c.match(m)
+			}
+			if no != nil {
+				return no
+			}
 		}
+	}
+	return nil
+}
+
+// Key turns the lookup of a key in a named verdict map into fields, behind the matches of its rule.
+func (p Place) Key(runs [][]ruleset.Match, key ruleset.Expr, set *ruleset.Set) (*Rule, []share.Field, *Refusal) {
+	c := p.compiler()
+	if no := c.runs(runs); no != nil {
+		return nil, nil, no
 	}
 	os, no := c.operands(key)
 	if no != nil {

@@ -64,9 +64,10 @@ func (s Scan) Lookup(key, data ruleset.Expr) Scan {
 	return s.Match(ruleset.Match{Op: "==", Left: key, Right: data})
 }
 
-// Branch is what a verdict map does with some of the packets.
+// Branch is what a map says of some of the packets: a verdict, or a device.
 type Branch struct {
 	Verdict ruleset.Verdict
+	Device  string
 	Scan    Scan
 	Keys    []ruleset.Expr
 }
@@ -86,33 +87,42 @@ func (s Scan) There(e ruleset.Expr) Scan {
 	return s
 }
 
-// Branches are the verdicts of a verdict map, in the order in which they occur, each with the packets that get it.
-// It is false where the map is not known.
-func (s Scan) Branches(v ruleset.VMap) ([]Branch, bool) {
-	elems, set, ok := s.elements(v.Data)
+// Branches are the verdicts or devices of a map, in the order in which they occur, each with the packets that get it. It
+// is false where the map is not known.
+func (s Scan) Branches(key, data ruleset.Expr) ([]Branch, bool) {
+	elems, set, ok := s.elements(data)
 	if !ok || set != nil && set.unknown() {
 		return nil, false
 	}
-	byVerdict := map[ruleset.Verdict][]ruleset.Expr{}
-	var order []ruleset.Verdict
+	type decision struct {
+		verdict ruleset.Verdict
+		device  string
+	}
+	keysOf := map[decision][]ruleset.Expr{}
+	var order []decision
 	for _, e := range elems {
 		p, ok := pairOf(e)
 		if !ok {
 			return nil, false
 		}
-		verdict, ok := p.Data.(ruleset.Verdict)
-		if !ok {
+		var d decision
+		switch data := p.Data.(type) {
+		case ruleset.Verdict:
+			d.verdict = data
+		case ruleset.Str:
+			d.device = string(data)
+		default:
 			return nil, false
 		}
-		if _, have := byVerdict[verdict]; !have {
-			order = append(order, verdict)
+		if _, have := keysOf[d]; !have {
+			order = append(order, d)
 		}
-		byVerdict[verdict] = append(byVerdict[verdict], p.Key)
+		keysOf[d] = append(keysOf[d], p.Key)
 	}
 	out := make([]Branch, 0, len(order))
-	for _, verdict := range order {
-		keys := byVerdict[verdict]
-		b := Branch{verdict, s.Lookup(v.Key, ruleset.SetLit(keys)), keys}
+	for _, d := range order {
+		keys := keysOf[d]
+		b := Branch{d.verdict, d.device, s.Lookup(key, ruleset.SetLit(keys)), keys}
 		if b.Rest() {
 			b.Scan.Space = b.Scan.Space.Loose() // all keys but those of the others
 		}
