@@ -252,7 +252,7 @@ func statementConstructs() string {
 # Verdicts
 accept
 drop
-continue
+counter continue
 return
 jump other
 goto other
