@@ -51,14 +51,14 @@ func TestRandomRulesRunEarlyAsNFTablesRunsThem(t *testing.T) {
 
 // TestLongChainsRunEarlyAsNFTablesRunsThem is for programs of several parts, and for long runs of rules.
 func TestLongChainsRunEarlyAsNFTablesRunsThem(t *testing.T) {
-	const rounds, frames, size = 2, 1000, 160
+	const rounds, frames, size, long = 1, 400, 3, 25
 	seed := seedOf(t)
 	l := newLab(t)
 	p := newProof(t, l)
 	start := time.Now()
 	for n := range uint64(rounds) {
 		r := newRandom(seed, 2<<32+n)
-		r.size = size
+		r.size, r.long = size, long
 		f, err := p.round(r, frames)
 		if err != nil {
 			t.Fatalf("round %d: %v", n, err)
@@ -73,6 +73,7 @@ func TestLongChainsRunEarlyAsNFTablesRunsThem(t *testing.T) {
 // failed says what is wrong, as little as it takes, and reports whether that is not nft's own fault.
 func (p *proof) failed(t testing.TB, round uint64, f *failure) bool {
 	first := f.String()
+	t.Logf("round %d: %s", round, first)
 	f = p.shrunk(f)
 	if why := p.nftsOwn(f); why != "" {
 		p.unlisted++

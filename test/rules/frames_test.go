@@ -18,6 +18,7 @@ type random struct {
 	// Rulesets that are clean have no side effects, and narrow ones only matches that can be made at XDP: much runs early.
 	clean, narrow bool
 	size          int // of base chains: 1 is usual; 0: any
+	long          int // runs of rules are so many times as long; 0: as long as usual
 }
 
 func newRandom(seed, n uint64) *random {

@@ -238,7 +238,7 @@ func (r *random) run(b *strings.Builder) {
 	)
 	verdicts := pick(r, []string{"drop"}, []string{"drop", "accept"}, []string{"drop", "drop", "return", "accept", `fwd to "r1"`}, []string{"", "drop"})
 	counter := r.IntN(3)
-	for range 3 + r.IntN(40) {
+	for range (3 + r.IntN(40)) * max(r.long, 1) {
 		line := shape()
 		if counter == 0 || counter == 1 && r.often(50) {
 			line += " counter"

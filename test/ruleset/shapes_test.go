@@ -44,7 +44,7 @@ func shapes() []shape {
 			ip6 saddr 2001:db8::/48 counter drop
 			udp dport 2 counter drop
 			ether saddr 02:00:00:00:00:01 drop`},
-		{"sets", 100, `
+		{"sets", 24, `
 			ip ttl 0 ip saddr @a drop
 			ip ttl 0 ip saddr @b drop
 			ip ttl 0 ip saddr . udp dport @c drop
