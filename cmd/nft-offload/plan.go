@@ -34,10 +34,10 @@ func planCommand(e *env) *cobra.Command {
 		Use:   "plan [FILE]",
 		Short: "say where each rule and each flow can run, and why not faster",
 		Long: `plan reads a ruleset and says for each rule of an ingress chain whether it can
-run in hardware, at XDP, at tc, or in nftables only, and why; for each flowtable what
-its devices can have, which devices are missing from it, and which flows come to
-its "flow add" rules. Then it says what offloading loses or risks, with the rule
-named. It changes nothing.
+run in hardware, at XDP, at tc, or in nftables only, and why; for each
+flowtable what its devices can have, which devices are missing from it, and
+which flows come to its "flow add" rules. Then it says what offloading loses or
+risks, with the rule named. It changes nothing.
 
 FILE is nft's language, or JSON as "nft -j list ruleset" prints it; "-" is
 standard input. Without FILE it is the live ruleset, which takes root. JSON
