@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nft-offload/nft-offload/internal/bpfgen"
 	"github.com/nft-offload/nft-offload/internal/caps"
 	"github.com/nft-offload/nft-offload/internal/nft"
 	"github.com/nft-offload/nft-offload/internal/plan"
@@ -115,7 +116,7 @@ func (e *env) plan(o planOptions, args []string) error {
 	case o.show == "tc":
 		fmt.Fprint(e.stdout, p.TC())
 	case o.show == "bpf":
-		fmt.Fprint(e.stdout, p.BPF())
+		fmt.Fprint(e.stdout, bpfgen.Text(p.Shares()))
 	default:
 		fmt.Fprint(e.stdout, p.Text())
 		e.printLint(lint.Check(rs, m))

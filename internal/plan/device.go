@@ -28,14 +28,6 @@ func (a ability) early() Finding {
 	return Finding{}
 }
 
-// hookName is the hook, for people.
-func (a ability) hookName() string {
-	if a.tier == TC {
-		return "tc"
-	}
-	return "XDP"
-}
-
 // hidesTags reports whether frames at XDP may have lost their outer tag, which the kernel has beside them: NICs take it
 // off, and so does the sender behind a veth device.
 func (a ability) hidesTags() bool {

@@ -33,6 +33,8 @@ type entry struct {
 	jumps    bool
 	from, to int
 
+	// disorder is why it matters which of two chains comes first that have no order.
+	disorder Finding
 	// verdicts is the map that decides, by the values of keys.
 	verdicts *ruleset.Set
 	keys     []share.Field

@@ -55,7 +55,7 @@ func everything(t *testing.T, p *Plan) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range []string{p.Text(), p.TC(), p.BPF(), p.Dot()} {
+	for _, s := range []string{p.Text(), p.TC(), p.Dot()} {
 		doc = append(doc, s...)
 	}
 	return doc

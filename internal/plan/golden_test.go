@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"github.com/nft-offload/nft-offload/internal/bpfgen"
 	"github.com/nft-offload/nft-offload/internal/caps"
 	"github.com/nft-offload/nft-offload/internal/nft"
 	"github.com/nft-offload/nft-offload/internal/plan"
@@ -44,7 +45,7 @@ func golden(t *testing.T, file string) {
 	}
 	rs, m := input(t, a)
 	p := plan.Make(rs, m, plan.Options{})
-	got := map[string]string{"plan": p.Text(), "tc": p.TC(), "bpf": p.BPF(), "dot": p.Dot()}
+	got := map[string]string{"plan": p.Text(), "tc": p.TC(), "bpf": bpfgen.Text(p.Shares()), "dot": p.Dot()}
 	checkText(t, p.Text())
 	for i, f := range a.Files {
 		out, ok := got[f.Name]

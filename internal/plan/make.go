@@ -178,6 +178,7 @@ func (b *builder) group(g *group) {
 		starts[h.chain] = b.reader.Start(h.table).With(device)
 		f.baseChain(h.table, h.chain, device)
 	}
+	unordered(f.entries)
 	j := &judge{}
 	l := &lowerer{on: on, all: b.able}
 	for _, e := range f.entries {
@@ -212,7 +213,7 @@ func (b *builder) atHook(e *entry, on ability, j *judge) Finding {
 	case e.effect.none() && !e.jumps:
 		return Finding{Reason: reason.NoTerminalAction}
 	}
-	return j.soft(e)
+	return first(e.disorder, j.soft(e))
 }
 
 // target is why a device takes no frames from the hook of another.
@@ -250,6 +251,9 @@ func (b *builder) inHardware(e *entry, l *lowerer, start space.Scan, j *judge) (
 		return nil, e.effect.pinned
 	case e.effect.ending == goesOn:
 		return nil, Finding{Reason: reason.NoTerminalAction}
+	}
+	if !e.disorder.None() {
+		return nil, e.disorder
 	}
 	fs, f := l.lower(e, start)
 	if !f.None() {

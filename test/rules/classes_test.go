@@ -151,7 +151,7 @@ func kindOf6(b []byte) kind {
 func (c class) leastEarly() float64 {
 	switch c.kind {
 	case laterFragment:
-		return 50
+		return 30
 	case manyExtensions:
 		return 50
 	case cutOff:
