@@ -103,7 +103,7 @@ func swapUnderLoad(t *testing.T, hook engine.Hook, listed bool) {
 	}
 	swaps := 200
 	if os.Getenv("NFT_OFFLOAD_IN_VM") != "" {
-		swaps = 10 // a filter is replaced in a quarter of a second there
+		swaps = 10 // an emulated CPU
 	}
 	sent := m.sendWhile(func() error {
 		return m.host.Do(func() error {
