@@ -96,8 +96,8 @@ func sharesOfShapes(t *testing.T, hook engine.Hook) map[string]share.Share {
 	out := map[string]share.Share{}
 	for _, sh := range plan.Make(rs, machine, plan.Options{NoHardware: true, SetsChange: true, Hooks: hooks}).Shares() {
 		s := names[sh.Devices[0]]
-		if len(sh.Devices) != 1 || !sh.Whole || len(sh.Entries) == 0 {
-			t.Errorf("%s: %d entries for %v, whole: %v", s.name, len(sh.Entries), sh.Devices, sh.Whole)
+		if len(sh.Devices) != 1 || len(sh.Entries) == 0 {
+			t.Errorf("%s: %d entries for %v", s.name, len(sh.Entries), sh.Devices)
 		}
 		out[s.name] = many(sh, s.rules)
 	}

@@ -38,7 +38,7 @@ func TestGuests(t *testing.T) {
 	if len(kernels) == 0 || len(s.Groups) == 0 {
 		t.Fatalf("nothing to run with %s=%q %s=%q", onlyKernel, os.Getenv(onlyKernel), onlyGroup, os.Getenv(onlyGroup))
 	}
-	s.Env = map[string]string{daemon.BinaryEnv: program(t), "RULES_PACKETS": "10000"}
+	s.Env = map[string]string{daemon.BinaryEnv: program(t), "RULES_PACKETS": "5000"}
 	p := s.Build(t)
 	proofs := make([]vm.Proof, len(kernels))
 	t.Run("linux", func(t *testing.T) {

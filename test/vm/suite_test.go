@@ -24,14 +24,20 @@ func suite() vm.Suite {
 			},
 			{
 				// Programs of rules of all shapes and sizes, for this kernel's verifier, and how they follow each other.
-				Name: "rules: programs", Package: module + "/test/ruleset", Timeout: 4 * time.Minute,
+				Name: "rules: programs", Package: module + "/test/ruleset", Timeout: 6 * time.Minute,
+				Tests: []string{
+					"TestProgramsOfAllShapesLoad", "TestNoPacketIsLostOrLetThroughWhileProgramsAreSwapped/before.flows/tc",
+					"TestFlowsAreCarriedBehindRulesThatAreExecutedEarly", "TestKilledDaemonLeavesTheRulesToNftables/tc",
+				},
 			},
 			{
 				// What generated programs are made of.
 				Name: "rules: maps", Package: module + "/internal/datapath/rules", Timeout: 2 * time.Minute,
+				Tests: []string{"TestArena", "TestGrace", "TestContents_Timeouts", "TestRulesAreExecuted", "TestCounters", "TestProgramThatTheVerifierRefuses"},
 			},
 			{
 				Name: "rules: lookups", Package: module + "/internal/bpfgen/lookup", Timeout: 2 * time.Minute,
+				Tests: []string{"TestTreeFindsWhatGoFinds/64_64_16", "TestTuplesGiveTheLowestRule/128"},
 			},
 			{
 				// What this kernel tells of elements, and in which order.
@@ -40,7 +46,8 @@ func suite() vm.Suite {
 			},
 			{
 				// The same programs against this kernel's nftables.
-				Name: "rules: differential", Package: module + "/test/rules", Timeout: 3 * time.Minute,
+				Name: "rules: differential", Package: module + "/test/rules", Timeout: 4 * time.Minute,
+				Tests: []string{"TestKeptCases", "TestRandomRules"},
 			},
 			{
 				// The program as a user has it, on the kernel's own flowtable.
