@@ -19,10 +19,11 @@ import (
 
 // planOptions are the flags of plan.
 type planOptions struct {
-	caps string
-	show string
-	dot  bool
-	json bool
+	caps    string
+	devices []string
+	show    string
+	dot     bool
+	json    bool
 	// counters shows what the rules have counted.
 	counters bool
 }
@@ -33,10 +34,10 @@ func planCommand(e *env) *cobra.Command {
 		Use:   "plan [FILE]",
 		Short: "say where each rule and each flow can run, and why not faster",
 		Long: `plan reads a ruleset and says for each rule of an ingress chain whether it can
-run in hardware, at XDP, or in nftables only, and why; for each flowtable what
-its devices can have, which devices are missing from it, and which flows come to
-its "flow add" rules. Then it says what offloading loses or risks, with the rule
-named. It changes nothing.
+run in hardware, at XDP, at tc, or in nftables only, and why; for each
+flowtable what its devices can have, which devices are missing from it, and
+which flows come to its "flow add" rules. Then it says what offloading loses or
+risks, with the rule named. It changes nothing.
 
 FILE is nft's language, or JSON as "nft -j list ruleset" prints it; "-" is
 standard input. Without FILE it is the live ruleset, which takes root. JSON
@@ -48,8 +49,11 @@ The plan is for this machine, or with --caps for another: a file that "doctor
 --counters shows what the rules of ingress chains have counted, those of packets
 that a program ended early included; it is for the live ruleset.
 
+Rules run at XDP on devices whose driver has it, else at tc; --device says
+otherwise, as for run.
+
 --show tc prints the commands of the rules that go to hardware, --show bpf what
-the program at XDP looks at.`,
+the programs at XDP and tc look at.`,
 		Example: `  nft-offload plan
   nft-offload plan examples/router.nft --caps mlx5
   nft -j list ruleset | nft-offload plan - --json | jq .chains
@@ -63,7 +67,8 @@ the program at XDP looks at.`,
 	}
 	f := c.Flags()
 	f.StringVar(&o.caps, "caps", "", "plan for another machine: a `FILE|PROFILE`; --caps help lists the profiles")
-	f.StringVar(&o.show, "show", "", "`tc|bpf`: print the commands for hardware, or the lookups at XDP")
+	f.StringArrayVar(&o.devices, "device", nil, "`DEVICE=xdp|tc|off`: the hook of one device; may be repeated")
+	f.StringVar(&o.show, "show", "", "`tc|bpf`: print the commands for hardware, or the lookups at XDP and tc")
 	f.BoolVar(&o.dot, "dot", false, "print a picture for Graphviz")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	f.BoolVar(&o.counters, "counters", false, "print what rules have counted, and where they run")
@@ -78,6 +83,10 @@ type planned struct {
 
 func (e *env) plan(o planOptions, args []string) error {
 	if err := o.check(); err != nil {
+		return err
+	}
+	options, err := o.options()
+	if err != nil {
 		return err
 	}
 	if o.caps == "help" {
@@ -95,7 +104,7 @@ func (e *env) plan(o planOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	p := plan.Make(rs, m, plan.Options{})
+	p := plan.Make(rs, m, options)
 	switch {
 	case o.counters:
 		return e.planCounters(rs, p, o.json)

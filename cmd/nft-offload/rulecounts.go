@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/nft-offload/nft-offload/internal/api"
@@ -104,6 +105,30 @@ func countRules(rs *ruleset.Ruleset, p *plan.Plan, early map[engine.RuleID]engin
 		}
 	}
 	return out
+}
+
+// withEarly returns a rule whose own counter has the packets that never came to nftables, as far as a daemon knows them.
+func (e *env) withEarly(rs *ruleset.Ruleset, r *ruleset.Rule) *ruleset.Rule {
+	c, err := e.client()
+	if err != nil {
+		return r
+	}
+	counts, err := c.RuleCounts(e.ctx)
+	t := rs.Table(r.Family, r.Table)
+	if err != nil || t == nil {
+		return r // no daemon, or none that executes rules
+	}
+	early := byRule(counts)[engine.RuleID{Family: string(r.Family), Table: r.Table, TableHandle: t.Handle, Chain: r.Chain, Handle: r.Handle}]
+	out := *r
+	out.Stmts = slices.Clone(r.Stmts)
+	for i, s := range out.Stmts {
+		if own, ok := s.(ruleset.Counter); ok && own.Ref == nil {
+			own.Packets, own.Bytes = own.Packets+early.Packets, own.Bytes+early.Bytes
+			out.Stmts[i] = own
+			break
+		}
+	}
+	return &out
 }
 
 func hasIngress(t *ruleset.Table) bool {

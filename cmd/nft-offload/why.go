@@ -236,6 +236,7 @@ func (e *env) whyRule(ref plan.Ref) (why.Answer, error) {
 	if err != nil {
 		return why.Answer{}, usage("%w", err)
 	}
+	after = e.withEarly(rs, after)
 	period := time.Since(begin)
 	m, _, err := e.readMachine(e.ctx, os.DirFS("/"))
 	if err != nil {
@@ -260,5 +261,5 @@ func (e *env) findRule(ref plan.Ref) (*ruleset.Rule, error) {
 	if err != nil {
 		return nil, usage("%w", err)
 	}
-	return r, nil
+	return e.withEarly(rs, r), nil
 }

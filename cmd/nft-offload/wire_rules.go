@@ -109,7 +109,10 @@ func (e *early) settle(want engine.Desired) error {
 			delete(e.loaded, key)
 		}
 	}
-	e.programs.Exist(func(r rules.Rule) bool { return want.Exist[engine.RuleID(r)] })
+	e.programs.Exist(nil)
+	if want.Exist != nil {
+		e.programs.Exist(func(r rules.Rule) bool { return want.Exist[engine.RuleID(r)] })
+	}
 	e.programs.EndOthers()
 	return errors.Join(errs...)
 }

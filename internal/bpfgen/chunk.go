@@ -15,6 +15,7 @@ import (
 const (
 	maxJumps     = 5000
 	maxChunkSize = 24000
+	maxSteps     = 250_000 // of lookups, whose loops the verifier goes through; it takes a million steps in all
 	maxChunks    = 31
 )
 
@@ -49,12 +50,13 @@ func (c *code) conditional() int {
 func divide(prologue *code, units []unit) ([][]unit, error) {
 	var chunks [][]unit
 	var now []unit
-	size, jumps := prologue.size(), prologue.conditional()
+	size, jumps, steps := prologue.size(), prologue.conditional(), 0
 	for _, u := range units {
 		s, j := u.size(), u.conditional()
-		if len(now) > 0 && (size+s > maxChunkSize || jumps+j > maxJumps) {
-			chunks, now, size, jumps = append(chunks, now), nil, 0, 0
+		if len(now) > 0 && (size+s > maxChunkSize || jumps+j > maxJumps || steps+u.steps > maxSteps) {
+			chunks, now, size, jumps, steps = append(chunks, now), nil, 0, 0, 0
 		}
+		steps += u.steps
 		now = append(now, u)
 		size += s
 		jumps += j

@@ -38,6 +38,7 @@ type code struct {
 	ins    []asm.Instruction
 	jumps  []jump
 	labels []int // index of an instruction, or unbound
+	steps  int   // that lookups cost the verifier
 }
 
 type jump struct {
@@ -96,6 +97,7 @@ func (c *code) and(reg asm.Register, mask uint64) {
 func (c *code) append(d *code) {
 	base, labels := len(c.ins), label(len(c.labels))
 	c.ins = append(c.ins, d.ins...)
+	c.steps += d.steps
 	for _, l := range d.labels {
 		if l != unbound {
 			l += base

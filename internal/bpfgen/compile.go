@@ -95,20 +95,14 @@ func (g *generator) units() ([]unit, error) {
 
 // segment writes the code of a segment: with lookups for entries that are alike, or entry by entry.
 func (g *generator) segment(s segment) ([]unit, error) {
-	before, tables := len(g.maps.list), g.maps.tables
 	if s.end-s.first >= least {
+		before, tables := len(g.maps.list), g.maps.tables
 		ms := g.members(s)
-		switch n := linear(ms); {
+		switch n, steps := cost(ms); {
 		case n == len(ms):
-		case n > mostLinear:
+		case n > mostLinear || steps > maxSteps:
 			g.maps.list, g.maps.tables = g.maps.list[:before], tables
-			half := s.first + (s.end-s.first)/2
-			lower, err := g.segment(segment{s.first, half})
-			if err != nil {
-				return nil, err
-			}
-			upper, err := g.segment(segment{half, s.end})
-			return append(lower, upper...), err
+			return g.halves(s)
 		default:
 			c, err := g.merged(s, ms)
 			if err != nil {
@@ -130,13 +124,25 @@ func (g *generator) segment(s segment) ([]unit, error) {
 	return us, nil
 }
 
-// linear is how many members are single entries.
-func linear(ms []member) int {
-	n := 0
+// halves writes the code of a segment of too many shapes: one half behind the other.
+func (g *generator) halves(s segment) ([]unit, error) {
+	half := s.first + (s.end-s.first)/2
+	lower, err := g.segment(segment{s.first, half})
+	if err != nil {
+		return nil, err
+	}
+	upper, err := g.segment(segment{half, s.end})
+	return append(lower, upper...), err
+}
+
+// cost is how many members are single entries, and what the lookups of the others cost the verifier.
+func cost(ms []member) (single, steps int) {
 	for _, m := range ms {
 		if m.table == nil {
-			n++
+			single++
+		} else {
+			steps += m.table.steps()
 		}
 	}
-	return n
+	return single, steps
 }

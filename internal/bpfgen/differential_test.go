@@ -1,6 +1,7 @@
 package bpfgen
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/nft-offload/nft-offload/internal/bpfgen/tuple"
 	"github.com/nft-offload/nft-offload/internal/plan/share"
 	"github.com/nft-offload/nft-offload/internal/plan/space"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
@@ -123,17 +125,30 @@ func (m *maker) set(s *share.Share, fs []share.Field, verdicts bool) int {
 	for _, f := range fs {
 		set.Parts = append(set.Parts, share.Part{Bits: f.At.Len})
 	}
+	set.Ranges = m.IntN(3) == 0
+	for _, f := range fs {
+		set.Ranges = set.Ranges && f.Mask == ones(f.At.Len) // the plan has no others
+	}
 	for range m.IntN(8) {
-		e := share.Elem{Key: m.key(fs, true)}
+		e := share.Elem{Key: m.key(fs, !set.Ranges)}
 		if verdicts {
 			e.Verdict = []ruleset.VerdictKind{ruleset.Accept, ruleset.Drop, ruleset.Return, ruleset.Continue}[m.IntN(4)]
 		}
-		if !slices.ContainsFunc(set.Elems, func(o share.Elem) bool { return slices.Equal(o.Key, e.Key) }) {
+		if !slices.ContainsFunc(set.Elems, func(o share.Elem) bool { return overlap(o.Key, e.Key) }) {
 			set.Elems = append(set.Elems, e)
 		}
 	}
 	s.Sets = append(s.Sets, set)
 	return len(s.Sets) - 1
+}
+
+func overlap(k, l share.Key) bool {
+	for i := range k {
+		if k[i].First.Compare(l[i].Last) > 0 || l[i].First.Compare(k[i].Last) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (m *maker) share(n int) share.Share {
@@ -262,6 +277,10 @@ func (l *loaded) fill(s *share.Share) {
 		if m.Set < 0 {
 			continue
 		}
+		if m.Kind == Tree {
+			l.fillTree(m, &s.Sets[m.Set])
+			continue
+		}
 		for _, e := range s.Sets[m.Set].Elems {
 			var key []byte
 			for i, part := range s.Sets[m.Set].Parts {
@@ -275,10 +294,46 @@ func (l *loaded) fill(s *share.Share) {
 	}
 }
 
+// fillTree makes the pages of a tree, as package rules would.
+func (l *loaded) fillTree(m Map, set *share.Set) {
+	l.t.Helper()
+	var bits []int
+	for _, p := range set.Parts {
+		bits = append(bits, p.Bits)
+	}
+	room, err := tuple.NewSpace(bits, tuple.Widest(bits))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	arena := make([]uint32, m.ValueSize/4*m.Entries)
+	t, err := tuple.New(arena, room, nil)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	var es []element
+	for _, e := range set.Elems {
+		data, _ := VerdictData(e.Verdict)
+		es = append(es, element{Key: e.Key, Data: data})
+	}
+	err = t.Fill(es, false)
+	if _, ok := errors.AsType[*tuple.LimitError](err); ok {
+		set.Elems = nil // more combinations of prefixes than a set may have
+		return
+	}
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, p := range pagesOf(arena, int(m.ValueSize)) {
+		if err := l.maps[m.Name].Put(p.Key, p.Value); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+}
+
 func TestRandomSharesDoWhatTheySay(t *testing.T) {
 	n := seed(t)
 	for _, hook := range []share.Hook{share.XDP, share.TC} {
-		for i := range 60 {
+		for i := range 40 {
 			t.Run(fmt.Sprintf("%s/%d", hook, i), func(t *testing.T) {
 				m := newMaker(n, uint64(i), hook)
 				s := m.share(1 + m.IntN(40))

@@ -28,8 +28,9 @@ func VerdictData(v ruleset.VerdictKind) (uint32, bool) {
 		return dataReturn, true
 	case ruleset.Continue:
 		return dataContinue, true
+	default:
+		return 0, false
 	}
-	return 0, false
 }
 
 // counters gives out the slots of CounterMap.

@@ -33,8 +33,9 @@ func mapType(k Kind) ebpf.MapType {
 		return ebpf.Array
 	case PerCPUArray:
 		return ebpf.PerCPUArray
+	default:
+		return ebpf.ProgramArray
 	}
-	return ebpf.ProgramArray
 }
 
 // install compiles a share and loads it with a lease that does not end.
@@ -102,8 +103,7 @@ func (l *loaded) program(name string, ins asm.Instructions) *ebpf.Program {
 	}
 	prog, err := ebpf.NewProgram(spec)
 	if err != nil {
-		var v *ebpf.VerifierError
-		if errors.As(err, &v) {
+		if v, ok := errors.AsType[*ebpf.VerifierError](err); ok {
 			n := len(v.Log)
 			l.t.Fatalf("load %s: %v\n%s", name, err, joinLines(v.Log[max(0, n-60):]))
 		}

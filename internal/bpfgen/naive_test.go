@@ -114,6 +114,7 @@ func (f *frame) load(x share.Field) (space.Value, status) {
 			return space.Value{}, f.header
 		}
 		base = f.th
+	case space.Link:
 	case space.Beyond:
 		switch a.Name {
 		case "meta protocol":
@@ -201,11 +202,13 @@ func (f *frame) execute(s *share.Share) result {
 			continue
 		case doubt:
 			return result{what: "leave"}
+		case there:
 		}
 		if e.Counter {
 			r.counted = append(r.counted, i-1)
 		}
 		switch e.Ending {
+		case share.GoesOn:
 		case share.Leaves:
 			i = e.To
 		case share.Drops:
@@ -264,6 +267,7 @@ func (f *frame) mapped(s *share.Share, e *share.Entry, next int) (int, string) {
 		return next, ""
 	case doubt:
 		return 0, "leave"
+	case there:
 	}
 	for _, el := range s.Sets[e.Map].Elems {
 		if hasKey(el.Key, vs) {
@@ -274,6 +278,8 @@ func (f *frame) mapped(s *share.Share, e *share.Entry, next int) (int, string) {
 				return e.AcceptTo, ""
 			case ruleset.Return:
 				return e.ReturnTo, ""
+			default:
+				return next, ""
 			}
 		}
 	}

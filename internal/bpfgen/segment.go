@@ -30,6 +30,7 @@ func segments(s *share.Share) []segment {
 			goals[e.To] = true
 		case share.Maps:
 			goals[e.AcceptTo], goals[e.ReturnTo] = true, true
+		default:
 		}
 	}
 	var out []segment

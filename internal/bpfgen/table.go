@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/cilium/ebpf/asm"
 
@@ -19,6 +20,23 @@ type table struct {
 	space tuple.Space
 	// lowest says that several elements may have a key, of which the one with the lowest data counts.
 	lowest bool
+	// pages is the size of a tree's map, tuples how many it has at most; 0: as many as there may be.
+	pages, tuples int
+}
+
+// steps is what a lookup costs the verifier, about (see package lookup).
+func (t table) steps() int {
+	switch {
+	case t.hash:
+		return 6
+	case t.space.Layout().Words() == 1:
+		return 700
+	case t.space.Plain():
+		return 7_000
+	case t.tuples == 0:
+		return 75_000
+	}
+	return 10_000 + 4_000*t.tuples
 }
 
 // bitsOf is the width of fields.
@@ -50,7 +68,8 @@ func (m *maps) table(name string, bits []int, elements []element) (table, error)
 	if len(elements) > maxStatic {
 		return table{}, fmt.Errorf("look up in %d keys: %w", len(elements), ErrTooLarge)
 	}
-	if exact(elements) {
+	// Of keys of one word a tree finds even single values sooner than a hash does (BenchmarkLookup of package lookup).
+	if exact(elements) && wordsOf(bits) > 1 {
 		return m.hash(name, bits, elements), nil
 	}
 	keys := make([]share.Key, len(elements))
@@ -85,7 +104,7 @@ func (m *maps) table(name string, bits []int, elements []element) (table, error)
 		Name: name, Kind: Array, KeySize: 4, ValueSize: uint32(page), Entries: uint32(pages), Set: noSet,
 		Words: wordsOf(bits), Contents: pagesOf(arena, page),
 	})
-	return table{name: name, space: space, lowest: true}, nil
+	return table{name: name, space: space, lowest: true, pages: pages, tuples: t.Tuples()}, nil
 }
 
 // maxStatic is the most keys of a table that stands for rules.
@@ -144,6 +163,7 @@ func (m *maps) hash(name string, bits []int, elements []element) table {
 // lookup looks fields up: R1 is the data, or the packet goes to miss.
 func (m *matcher) lookup(t table, fs []share.Field, miss label) error {
 	at := m.key(fs)
+	m.steps += t.steps()
 	if t.hash {
 		m.add(asm.Mov.Reg(asm.R2, regScratch), asm.Add.Imm(asm.R2, int32(at[0])),
 			mapPtr(asm.R1, t.name),
@@ -153,7 +173,7 @@ func (m *matcher) lookup(t table, fs []share.Field, miss label) error {
 		return nil
 	}
 	ins, err := lookup.Tuples(t.space, t.lowest, lookup.Site{
-		Map: t.name, Base: regScratch, Words: at, Stack: -lookup.StackBytes, Work: int16(m.l.work),
+		Map: t.name, Pages: t.pages, Tuples: t.tuples, Base: regScratch, Words: at, Stack: -lookup.StackBytes, Work: int16(m.l.work),
 		Data: asm.R1, Miss: missLabel, Label: "l",
 	})
 	if err != nil {
@@ -255,7 +275,8 @@ func (m *maps) set(i int, fs []share.Field) (table, error) {
 			}
 		}
 		x.Kind, x.KeySize, x.ValueSize = Tree, 4, uint32(t.space.Layout().PageBytes())
-		x.Entries = uint32(t.space.Pages(size))
+		t.pages = t.space.Pages(size)
+		x.Entries = uint32(t.pages)
 	}
 	m.add(x)
 	m.sets[i] = t
@@ -265,19 +286,21 @@ func (m *maps) set(i int, fs []share.Field) (table, error) {
 // literal is a table of the keys of a condition.
 func (m *maps) literal(fs []share.Field, keys []share.Key) (table, error) {
 	es := make([]element, len(keys))
-	id := fmt.Sprint(bitsOf(fs))
+	var id strings.Builder
+	fmt.Fprint(&id, bitsOf(fs))
 	for i, k := range keys {
 		es[i].Key = k
 		for _, iv := range k {
-			id += string(iv.First.Bytes(16)) + string(iv.Last.Bytes(16))
+			id.Write(iv.First.Bytes(16))
+			id.Write(iv.Last.Bytes(16))
 		}
 	}
-	if t, ok := m.literals[id]; ok {
+	if t, ok := m.literals[id.String()]; ok {
 		return t, nil
 	}
 	t, err := m.table(fmt.Sprintf("literal%d", len(m.literals)), bitsOf(fs), es)
 	if err == nil {
-		m.literals[id] = t
+		m.literals[id.String()] = t
 	}
 	return t, err
 }

@@ -75,6 +75,7 @@ func planEarly(v View, choices Choices, t tried) earlyPlan {
 		return out
 	}
 	if v.Chains.Err != nil {
+		out.exist = nil // not known
 		for _, l := range v.Links {
 			if len(v.Ruleset.Ingress(l.Name)) > 0 {
 				out.devices = append(out.devices, RuledDevice{

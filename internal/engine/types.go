@@ -135,7 +135,7 @@ type Desired struct {
 	Mark uint32
 	// Early are the programs of rules, by key. Those of the same key are the same.
 	Early map[string]*Early
-	// Exist are all rules of ingress chains: of others no counters need to be kept.
+	// Exist are all rules of ingress chains: of others no counters need to be kept. Nil: not known.
 	Exist map[RuleID]bool
 }
 

@@ -114,11 +114,7 @@ func (d *dumper) elements(set element.SetID) (*element.List, error) {
 	family := familyNumber(set.Family)
 	err = d.ask(unix.NFT_MSG_GETSET, netlink.Acknowledge, family, ask, func(gen element.Generation, b []byte) error {
 		l.Generation, last = gen, gen
-		for kind, v := range attrs(b) {
-			if kind == unix.NFTA_SET_FLAGS {
-				flags = beUint32(v)
-			}
-		}
+		flags = setFlags(b)
 		return nil
 	})
 	if err != nil {
@@ -141,11 +137,26 @@ func (d *dumper) elements(set element.SetID) (*element.List, error) {
 	// The kernel has a new number a moment before the new state (nf_tables_commit): the changes of the state that was
 	// read may not be in it.
 	l.Generation--
-	const concat = 0x80 // NFT_SET_CONCAT, Linux 5.9
-	if flags&unix.NFT_SET_INTERVAL == 0 || flags&concat != 0 {
-		return &l, nil
+	if splits(flags) {
+		return l.Join(), nil
 	}
-	return l.Join(), nil
+	return &l, nil
+}
+
+// setFlags are those of a set, from its attributes.
+func setFlags(b []byte) (flags uint32) {
+	for kind, v := range attrs(b) {
+		if kind == unix.NFTA_SET_FLAGS {
+			flags = beUint32(v)
+		}
+	}
+	return flags
+}
+
+// splits reports whether a set with these flags has two elements for an interval.
+func splits(flags uint32) bool {
+	const concat = 0x80 // NFT_SET_CONCAT, Linux 5.9
+	return flags&unix.NFT_SET_INTERVAL != 0 && flags&concat == 0
 }
 
 // untouched reports whether the transactions up to a generation, all after the watch began or the last call, left the set

@@ -52,6 +52,7 @@ type history struct {
 	set        element.SetID
 	wanted     bool
 	made, gone bool
+	points     bool // of a set that was made
 	// Mostly all elements are added, or all are deleted: then steps has them. Else the last step of each counts.
 	steps   element.List
 	deleted bool
@@ -81,7 +82,8 @@ func (g *gathered) datagram(b []byte, now time.Time) []Commit {
 		case unix.NFT_MSG_NEWSET, unix.NFT_MSG_DELSET, destroySet:
 			g.object(family, rest)
 			h := g.history(family, rest)
-			*h = history{set: h.set, wanted: h.wanted, made: msg == unix.NFT_MSG_NEWSET, gone: msg != unix.NFT_MSG_NEWSET}
+			made := msg == unix.NFT_MSG_NEWSET
+			*h = history{set: h.set, wanted: h.wanted, made: made, gone: !made, points: made && splits(setFlags(rest))}
 		default:
 			g.object(family, rest)
 		}
@@ -183,7 +185,7 @@ func (h *history) step(e element.Element, deleted bool) {
 
 // change is the net effect of a transaction's steps.
 func (h *history) change() element.Change {
-	c := element.Change{Set: h.set, Made: h.made, Gone: h.gone}
+	c := element.Change{Set: h.set, Made: h.made, Points: h.points, Gone: h.gone}
 	switch {
 	case h.last == nil && h.deleted:
 		c.Deleted = h.steps

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -40,6 +41,13 @@ type Commit struct {
 
 // SetWatch reports transactions with what they changed.
 //
+// Of elements the kernel tells what was added and what was deleted, one by one, for `flush set` and for anonymous sets
+// too; not that a set was emptied because it was deleted, and not that elements expired, were added by rules, or were
+// added although they were there. From Linux 6.12 on, adding one that is there gives it another timeout, and that is
+// told; before, it does nothing. Of an interval in a set that is no concatenation it tells of two points, and of one
+// alone where the other stays: nft moves an end where it merges intervals, and makes none for an interval that reaches
+// the highest key.
+//
 // Who keeps a copy of a set's elements subscribes to it first, then reads it with Elements, and from then on applies
 // the changes of commits that the list's generation is Before.
 type SetWatch struct {
@@ -48,8 +56,10 @@ type SetWatch struct {
 	buf     []byte
 	commits chan Commit
 
-	mu   sync.Mutex
-	want func(element.SetID) bool
+	mu       sync.Mutex
+	want     func(element.SetID) bool
+	remember func(element.SetID) bool
+	made     map[element.SetID]*element.List
 }
 
 // setWatchBuffer is the receive buffer, bytes. The kernel takes twice as much for it, but only while it is needed: it is
@@ -107,20 +117,63 @@ func (w *SetWatch) Commits() <-chan Commit { return w.commits }
 
 // Subscribe replaces what says whose elements are reported; at first, nobody's are. It holds for all transactions that
 // are committed after it returned. Want must not take long: it is asked about every set of a transaction.
-//
-// A set that somebody may look up as soon as it exists is better wanted before it does: the commit that makes it then has
-// its elements, which Elements would have to read.
 func (w *SetWatch) Subscribe(want func(element.SetID) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.want = want
 }
 
+// Remember replaces what says which sets are remembered from the transaction that makes them until they change, so that
+// Elements of the watch need not read them: the kernel takes a minute to tell of a million prefixes a second time. A
+// million addresses take 4 MB.
+func (w *SetWatch) Remember(sets func(element.SetID) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.remember = sets
+}
+
+// Elements is Elements of a set, which may be remembered; then it is forgotten.
+func (w *SetWatch) Elements(ctx context.Context, set element.SetID) (*element.List, error) {
+	w.mu.Lock()
+	l := w.made[set]
+	delete(w.made, set)
+	w.mu.Unlock()
+	if l != nil {
+		return l, nil
+	}
+	return Elements(ctx, set)
+}
+
 // wanted asks whether somebody wants the elements of a set.
 func (w *SetWatch) wanted(set element.SetID) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.want != nil && w.want(set)
+	return w.want != nil && w.want(set) || w.remember != nil && w.remember(set)
+}
+
+// note remembers the sets that a commit made, forgets those that it changed, and leaves it the changes that were
+// subscribed to.
+func (w *SetWatch) note(c *Commit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if c.Lost {
+		w.made = nil
+	}
+	c.Changes = slices.DeleteFunc(c.Changes, func(x element.Change) bool {
+		delete(w.made, x.Set)
+		if x.Made && w.remember != nil && w.remember(x.Set) {
+			if w.made == nil {
+				w.made = map[element.SetID]*element.List{}
+			}
+			l := &x.Added
+			if x.Points {
+				l = l.Join()
+			}
+			l.Generation = element.Generation(c.Generation)
+			w.made[x.Set] = l
+		}
+		return w.want == nil || !w.want(x.Set)
+	})
 }
 
 // forward turns notifications into commits until the context ends or the socket fails.
@@ -143,6 +196,7 @@ func (w *SetWatch) forward(ctx context.Context) {
 			done = append(done, Commit{Err: fmt.Errorf("watch sets: %w", err)})
 		}
 		for _, c := range done {
+			w.note(&c)
 			select {
 			case w.commits <- c:
 			case <-ctx.Done():

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nft-offload/nft-offload/internal/plan/element"
+	"github.com/nft-offload/nft-offload/internal/plan/share"
 	"github.com/nft-offload/nft-offload/internal/testkit"
 )
 
@@ -195,6 +196,63 @@ func TestSetWatch_HundredThousandElementsAtOnce_AreNotLost(t *testing.T) {
 	if c.Lost || len(c.Changes) != 1 || c.Changes[0].Added.Len() != many {
 		t.Fatalf("lost: %v, %d changes", c.Lost, len(c.Changes))
 	}
+}
+
+func TestSetWatch_SetsThatWereMade_AreRememberedUntilTheyChange(t *testing.T) {
+	ns := nsWith(t, "")
+	w := setWatching(t, ns, setWatchBuffer)
+	w.Subscribe(nil)
+	w.Remember(func(s element.SetID) bool { return s.Family == "netdev" })
+	ns.NFTables(`table netdev t {
+		set ports { type inet_service; flags interval; elements = { 5-9, 20, 1024-65535 } }
+		set hosts { type ipv4_addr; elements = { 192.0.2.1, 192.0.2.2 } }
+		set pairs { type ipv4_addr . inet_service; flags interval; elements = { 192.0.2.0/24 . 5-9 } }
+		map none { type inet_service : verdict; }
+	}
+	table ip u {
+		set ports { type inet_service; elements = { 1 } }
+	}
+`)
+	c := nextCommit(t, w)
+	if got := told(c); got != "ip u: netdev t:" {
+		t.Errorf("nobody subscribed, but told of %s", got)
+	}
+	parts := map[string][]share.Part{"ports": {{Bits: 16}}, "hosts": {{Bits: 32}}, "pairs": {{Bits: 32}, {Bits: 16}}, "none": {{Bits: 16}}}
+	if len(w.made) != len(parts) {
+		t.Errorf("%d sets are remembered, not %d", len(w.made), len(parts))
+	}
+	same := func(name string, remembered bool) {
+		t.Helper()
+		set := element.SetID{Family: "netdev", Table: "t", Name: name}
+		if (w.made[set] != nil) != remembered {
+			t.Errorf("%s is remembered: %v", name, !remembered)
+		}
+		var l *element.List
+		if err := ns.Do(func() (err error) {
+			l, err = w.Elements(t.Context(), set)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(spans(t, parts[name], read(t, ns, set)), spans(t, parts[name], l)); diff != "" {
+			t.Errorf("%s: kernel -, remembered +:\n%s", name, diff)
+		}
+		if remembered && l.Generation.Before(c.Generation) {
+			t.Errorf("%s: generation %d is before %d", name, l.Generation, c.Generation)
+		}
+	}
+	for name := range parts {
+		same(name, true)
+		same(name, false)
+	}
+	ns.NFTables("flush ruleset\ntable netdev t {\nset ports {\ntype inet_service\nelements = { 1 }\n}\n}\n")
+	c = nextCommit(t, w)
+	same("ports", true)
+	ns.NFTables("flush ruleset\ntable netdev t {\nset ports {\ntype inet_service\nelements = { 2 }\n}\n}\n")
+	nextCommit(t, w)
+	ns.NFTables("add element netdev t ports { 3 }\n")
+	nextCommit(t, w)
+	same("ports", false)
 }
 
 func TestSetWatch_FullBuffer_ReportsLossAndGoesOn(t *testing.T) {

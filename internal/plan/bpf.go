@@ -42,12 +42,12 @@ func (p *Plan) BPF() string {
 }
 
 // lookups are the steps of the program of a share.
-func (s *judged) lookups() []lookup {
+func (j *judged) lookups() []lookup {
 	var out []lookup
-	if !slices.ContainsFunc(s.entries, func(e *entry) bool { return e.tier() == s.on.tier }) {
+	if !slices.ContainsFunc(j.entries, func(e *entry) bool { return e.tier() == j.on.tier }) {
 		return nil
 	}
-	for _, e := range s.entries {
+	for _, e := range j.entries {
 		// Rules in hardware are here, too: what it accepts comes here, and what it misses (sound.go).
 		if !e.early.None() || e.effect.none() {
 			continue

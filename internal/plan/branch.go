@@ -74,6 +74,8 @@ func (f *flattener) verdictMap(e entry, rd reading, w way) {
 		one := f.branch(e, rd.vmap.Key, branches, i, rd, w)
 		one.effect = e.effect.add(verdict(b.Verdict))
 		switch {
+		case b.Verdict.Kind == ruleset.Continue && one.effect.none() && len(branches) > 1:
+			continue // nothing is done, and the other branches exclude it
 		case one.effect.ending == leaves && w.depth == 0 && b.Verdict.Kind == ruleset.Return:
 			one.effect.ending = policy(e.chain)
 		case b.Verdict.Kind == ruleset.Jump || b.Verdict.Kind == ruleset.Goto:

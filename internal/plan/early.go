@@ -85,7 +85,10 @@ func (l look) operand(e ruleset.Expr) Finding {
 	case ruleset.Payload:
 		return l.payload(e)
 	case ruleset.RawPayload:
-		if len(e.Extra) > 0 || e.Base == "ih" || e.Len > 128 {
+		if e.Base == "ih" {
+			return Finding{Reason: reason.MatchNoPlace, Detail: "@ih: behind a header of any length"}
+		}
+		if len(e.Extra) > 0 || e.Len > 128 {
 			return Finding{Reason: reason.MatchNotEarly, Detail: fmt.Sprintf("@%s,%d,%d", e.Base, e.Offset, e.Len)}
 		}
 		return l.rawPayload(e)
@@ -112,9 +115,9 @@ func (l look) operand(e ruleset.Expr) Finding {
 		}
 		return Finding{Reason: reason.MatchNotEarly, Detail: "an operation on the bits of two fields"}
 	case ruleset.Exthdr:
-		return Finding{Reason: reason.MatchNotEarly, Detail: "exthdr " + e.Name}
+		return Finding{Reason: reason.MatchNoPlace, Detail: "exthdr " + e.Name}
 	case ruleset.Option:
-		return Finding{Reason: reason.MatchNotEarly, Detail: e.Kind}
+		return Finding{Reason: reason.MatchNoPlace, Detail: e.Kind + " " + e.Name}
 	case ruleset.Generator:
 		return Finding{Reason: reason.MatchNotEarly, Detail: e.Kind}
 	case ruleset.Map:

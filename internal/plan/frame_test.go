@@ -285,6 +285,7 @@ func (f *frame) mapped(s *share.Share, e *share.Entry, i int) (to int, ok bool) 
 		return e.AcceptTo, true
 	case "return":
 		return e.ReturnTo, true
+	case "continue", "jump", "goto":
 	}
 	return i + 1, true
 }

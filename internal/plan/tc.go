@@ -77,16 +77,16 @@ func (p *Plan) TC() string {
 	return w.b.String()
 }
 
-func (s *judged) tc(w *writer, device string) {
-	if !slices.ContainsFunc(s.entries, func(e *entry) bool { return len(e.filters) > 0 }) {
+func (j *judged) tc(w *writer, device string) {
+	if !slices.ContainsFunc(j.entries, func(e *entry) bool { return len(e.filters) > 0 }) {
 		return
 	}
 	w.line("# " + device + ": rules in hardware")
-	if s.on.switchesOn() {
+	if j.on.switchesOn() {
 		w.line("ethtool -K " + device + " hw-tc-offload on")
 	}
 	w.line("tc qdisc add dev " + device + " clsact")
-	for _, e := range s.entries {
+	for _, e := range j.entries {
 		if len(e.filters) > 0 {
 			w.line("# " + e.words())
 		}

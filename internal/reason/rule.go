@@ -49,9 +49,10 @@ const (
 	RuleNotReached
 	NoDeviceEarly
 	MapJumps
+	MatchNoPlace
 )
 
-const firstChain = MapJumps + 1
+const firstChain = MatchNoPlace + 1
 
 func ruleInfo(r Reason) Info {
 	switch {

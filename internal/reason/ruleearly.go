@@ -88,6 +88,11 @@ func ruleEarlyInfo(r Reason) Info {
 			"map-jumps", "elements of the verdict map jump to other chains, and may become others while packets pass",
 			"`flags constant` for the map, or rules that jump", "nft(8) VERDICT MAPS", "",
 		}
+	case MatchNoPlace:
+		return Info{
+			"match-no-place", "the rule reads an option, an extension header or a chunk: where it is, and whether, depends on what is before it",
+			"nothing, or match on a field of a fixed place", "net/netfilter/nft_exthdr.c", "",
+		}
 	case NoDeviceEarly:
 		return Info{
 			"no-device-early", "none of the chain's devices can execute rules early",

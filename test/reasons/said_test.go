@@ -75,6 +75,7 @@ func say(seen map[string]bool, rs *ruleset.Ruleset, m caps.Machine) {
 	p := plan.Make(rs, m, plan.Options{})
 	words(seen, p.Text())
 	words(seen, p.TC())
+	words(seen, plan.Make(rs, m, plan.Options{SetsChange: true}).Text())
 	for _, f := range lint.Check(rs, m) {
 		seen[f.Reason.Code()] = true
 	}

@@ -11,9 +11,11 @@ func (r *random) ruleset() string {
 	var b strings.Builder
 	r.clean, r.narrow = r.often(60), r.often(50)
 	devices := pick(r, `device "r0"`, `device "p0"`, `devices = { "r0", "p0" }`, `devices = { "r0", "p0" }`)
-	r.size = pick(r, 1, 1, 1, 1, 1, 2)
-	if r.often(3) {
-		r.size = pick(r, 20, 60)
+	if r.size == 0 {
+		r.size = pick(r, 1, 1, 1, 1, 1, 2)
+		if r.often(3) {
+			r.size = pick(r, 20, 60)
+		}
 	}
 	b.WriteString("table netdev t {\n" + r.sets())
 	r.base(&b, "c", devices, -10)

@@ -17,13 +17,14 @@ const liveFrames = 120
 
 // TestRandomRulesRunEarlyAsNFTablesRunsThem puts random frames through random ingress chains. RULES_PACKETS=N makes at
 // least N packet evaluations; RULES_SEED=N is another run than that of every day, RULES_SEED=new one that nobody has
-// seen. RULES_FRAMES=N is how many of them a program meets: the fewer, the more rulesets, and the slower. A failure is shrunk to one frame and the rules it takes, and printed as txtar.
+// seen. RULES_FRAMES=N is how many of them a program meets: the fewer, the more rulesets, and the slower. A failure is
+// shrunk to one frame and the rules it takes, and printed as txtar.
 func TestRandomRulesRunEarlyAsNFTablesRunsThem(t *testing.T) {
 	packets, err := strconv.Atoi(env("RULES_PACKETS", "1000000"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	frames, err := strconv.Atoi(env("RULES_FRAMES", "2000"))
+	frames, err := strconv.Atoi(env("RULES_FRAMES", "2500"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,18 +37,9 @@ func TestRandomRulesRunEarlyAsNFTablesRunsThem(t *testing.T) {
 		if err != nil {
 			t.Fatalf("round %d: %v", n, err)
 		}
-		if f == nil {
-			continue
+		if f != nil && p.failed(t, n, f) {
+			failures++
 		}
-		first := f.String()
-		f = p.shrunk(f)
-		if why := p.nftsOwn(f); why != "" {
-			p.unlisted++
-			t.Logf("round %d: nft does not list the rules that are in the kernel: %s\n%s", n, why, f.text)
-			continue
-		}
-		failures++
-		t.Errorf("round %d: %s\n%s", n, first, p.describe(f))
 	}
 	p.report(t, time.Since(start))
 	for _, hook := range hooks() {
@@ -55,6 +47,40 @@ func TestRandomRulesRunEarlyAsNFTablesRunsThem(t *testing.T) {
 			t.Errorf("%s: %s", hook, m)
 		}
 	}
+}
+
+// TestLongChainsRunEarlyAsNFTablesRunsThem is for programs of several parts, and for long runs of rules.
+func TestLongChainsRunEarlyAsNFTablesRunsThem(t *testing.T) {
+	const rounds, frames, size = 2, 1000, 160
+	seed := seedOf(t)
+	l := newLab(t)
+	p := newProof(t, l)
+	start := time.Now()
+	for n := range uint64(rounds) {
+		r := newRandom(seed, 2<<32+n)
+		r.size = size
+		f, err := p.round(r, frames)
+		if err != nil {
+			t.Fatalf("round %d: %v", n, err)
+		}
+		if f != nil {
+			p.failed(t, n, f)
+		}
+	}
+	p.report(t, time.Since(start))
+}
+
+// failed says what is wrong, as little as it takes, and reports whether that is not nft's own fault.
+func (p *proof) failed(t testing.TB, round uint64, f *failure) bool {
+	first := f.String()
+	f = p.shrunk(f)
+	if why := p.nftsOwn(f); why != "" {
+		p.unlisted++
+		t.Logf("round %d: nft does not list the rules that are in the kernel: %s\n%s", round, why, f.text)
+		return false
+	}
+	t.Errorf("round %d: %s\n%s", round, first, p.describe(f))
+	return true
 }
 
 func seedOf(t testing.TB) uint64 {
@@ -81,7 +107,7 @@ func (p *proof) all() int {
 func (p *proof) round(r *random, frames int) (*failure, error) {
 	text, rs, err := p.lab.accepted(r.ruleset())
 	if err != nil && strings.Contains(err.Error(), "signal: aborted") {
-		p.refused["nft aborts"]++
+		p.refused["nft aborts: "+strings.TrimSpace(err.Error()[strings.LastIndex(err.Error(), "nft:"):])]++
 		return nil, nil
 	}
 	if err != nil {

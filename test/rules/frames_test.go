@@ -17,7 +17,7 @@ type random struct {
 	aims   []aim
 	// Rulesets that are clean have no side effects, and narrow ones only matches that can be made at XDP: much runs early.
 	clean, narrow bool
-	size          int // of base chains: 1 is usual
+	size          int // of base chains: 1 is usual; 0: any
 }
 
 func newRandom(seed, n uint64) *random {

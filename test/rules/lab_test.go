@@ -131,7 +131,7 @@ func addDevices(rs *ruleset.Ruleset, text string) {
 // accepted loads a ruleset without the rules that nft refuses, and returns it and its listing.
 func (l *lab) accepted(text string) (string, *ruleset.Ruleset, error) {
 	place := regexp.MustCompile(`/dev/stdin:(\d+):`)
-	for range 60 {
+	for range 300 {
 		rs, err := l.load(text)
 		if err == nil {
 			return text, rs, nil

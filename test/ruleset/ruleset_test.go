@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -197,6 +198,10 @@ func TestBlockedPacketsEndBeforeNftables(t *testing.T) {
 			if early, all := m.counts(m.handle("the one"), command...); early != 50 || all != 50 {
 				t.Errorf("%v: %d of the one, %d of them early", command, all, early)
 			}
+		}
+		out, err := daemon.Command(t, m.host, "why", "rule", "netdev", "guard", "in", "handle", m.handle("the one"))
+		if err != nil || !strings.Contains(out, "50 packets") {
+			t.Errorf("why rule: %v: %s", err, out)
 		}
 		if err := d.Stop(); err != nil {
 			t.Error(err)

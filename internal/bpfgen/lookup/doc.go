@@ -8,9 +8,11 @@
 //
 // What a lookup costs, on Linux 6.18:
 //
-//	                    instructions  the verifier's steps, of 1,000,000 a program
-//	hash                           6             6
-//	tree, one word            90-180       400-700
-//	tree, several words      180-400   2,000-7,000
-//	tuple space              210-320 40,000-75,000
+//	                                      instructions  the verifier's steps, of 1,000,000 a program
+//	hash                                             6             6
+//	tree, one word                              90-180       400-700
+//	tree, several words                        180-400   2,000-7,000
+//	tuples, size not known                     210-320 40,000-75,000
+//	tuples, Site.Pages 500, Site.Tuples 4      210-320  3,000-10,000
+//	tuples, Site.Pages 30, Site.Tuples 1       210-320     600-1,000
 package lookup

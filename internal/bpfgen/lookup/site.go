@@ -10,6 +10,9 @@ import (
 type Site struct {
 	// Map is the name of the map.
 	Map string
+	// Pages is the size of the map, and Tuples the most tuples that a table will have; 0: as many as there may be. The
+	// fewer, the fewer ways there are that the verifier has to follow.
+	Pages, Tuples int
 	// Base is a register, 6 to 10, and Words are the offsets from it of the key's words, 8 bytes each: memory that may
 	// be read.
 	Base  asm.Register

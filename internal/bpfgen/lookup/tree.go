@@ -35,6 +35,7 @@ func (s search) all() asm.Instructions {
 		asm.RSh.Imm(asm.R2, tree.HeightBits),
 		asm.StoreMem(asm.R10, s.Stack+stackIndex, asm.R2, asm.Word),
 		asm.And.Imm(asm.R1, tree.MaxHeight),
+		asm.JGT.Imm(asm.R1, int32(s.height()), s.Miss), // cannot be
 		asm.StoreMem(asm.R10, s.Stack+stackLevel, asm.R1, asm.DWord),
 	}
 	level := s.page(s.Miss)
@@ -57,6 +58,14 @@ func (s search) all() asm.Instructions {
 	inLeaf[0] = inLeaf[0].WithSymbol(leaf)
 	insns = append(insns, inLeaf...)
 	return append(insns, s.inside()...)
+}
+
+// height is the most inner pages that the search goes through.
+func (s search) height() int {
+	if s.Pages == 0 {
+		return tree.MaxHeight
+	}
+	return s.layout.Height(s.Pages)
 }
 
 // within moves register 0 from the first record of a page to the last whose key is not above ours, or leaves it there.

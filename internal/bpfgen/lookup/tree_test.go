@@ -58,7 +58,10 @@ func TestTreeFindsWhatGoFinds(t *testing.T) {
 			t.Logf("seed %d", seed)
 			l := layout(t, bits)
 			tr, m := newTree(t, l, 5000, 0)
-			p := program(t, l.Words(), m, func(s lookup.Site) (asm.Instructions, error) { return lookup.Tree(l, s) })
+			p := program(t, l.Words(), m, func(s lookup.Site) (asm.Instructions, error) {
+				s.Pages = int(m.MaxEntries())
+				return lookup.Tree(l, s)
+			})
 			var keys [][]uint64
 			for n := range 5000 {
 				a, b := randomKey(r, l), randomKey(r, l)

@@ -62,7 +62,7 @@ func (t tuples) all() (asm.Instructions, error) {
 		asm.LoadMem(asm.R1, t.Base, t.work(workRoot), asm.DWord).WithSymbol(more),
 		asm.RSh.Imm(asm.R1, 32),
 		asm.JGE.Reg(asm.R3, asm.R1, done),
-		asm.JGE.Imm(asm.R3, tuple.MaxTuples, done))
+		asm.JGE.Imm(asm.R3, int32(t.most()), done))
 	insns = append(insns, t.mask(done)...)
 	found, err := t.search()
 	if err != nil {
@@ -84,6 +84,14 @@ func (t tuples) all() (asm.Instructions, error) {
 		asm.LoadMem(asm.R1, t.Base, t.work(workBest), asm.DWord).WithSymbol(done),
 		asm.JEq.Imm(asm.R1, nothing, t.Miss),
 		asm.Mov.Reg(t.Data, asm.R1)), nil
+}
+
+// most is the most tuples that are looked into.
+func (t tuples) most() int {
+	if t.Tuples == 0 {
+		return tuple.MaxTuples
+	}
+	return min(t.Tuples, tuple.MaxTuples)
 }
 
 // mask makes the tree's key for the tuple in register 3.

@@ -97,7 +97,10 @@ func TestTuplesGiveTheLowestRule(t *testing.T) {
 			if err := table.Fill(elements, true); err != nil {
 				t.Fatal(err)
 			}
-			p := program(t, len(sp.Order()), m, func(s lookup.Site) (asm.Instructions, error) { return lookup.Tuples(sp, true, s) })
+			p := program(t, len(sp.Order()), m, func(s lookup.Site) (asm.Instructions, error) {
+				s.Pages, s.Tuples = int(m.MaxEntries()), table.Tuples()
+				return lookup.Tuples(sp, true, s)
+			})
 			hits := 0
 			for range 3000 {
 				key := words(r, elements[r.IntN(len(elements))].Key, c.bits)

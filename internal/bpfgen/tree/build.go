@@ -62,8 +62,8 @@ func (c *change) leaves(elements iter.Seq[Element]) (pages []uint32, err error) 
 
 // above puts inner pages above pages.
 func (c *change) above(below []uint32) (pages []uint32, err error) {
-	if c.root.height++; c.root.height > MaxHeight {
-		return nil, fmt.Errorf("%d levels: %w", MaxHeight, ErrFull)
+	if c.root.height++; c.root.height > c.maxHeight {
+		return nil, fmt.Errorf("%d levels: %w", c.maxHeight, ErrFull)
 	}
 	for _, p := range below {
 		if pages, err = c.extend(pages, &c.inner, c.innerRecord(p)); err != nil {

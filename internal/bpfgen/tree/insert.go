@@ -29,8 +29,8 @@ func (c *change) insert(e Element) error {
 
 // grow puts a root above two pages.
 func (c *change) grow(left, right uint32) error {
-	if c.root.height == MaxHeight {
-		return fmt.Errorf("%d levels: %w", MaxHeight, ErrFull)
+	if c.root.height == c.maxHeight {
+		return fmt.Errorf("%d levels: %w", c.maxHeight, ErrFull)
 	}
 	p, err := c.alloc()
 	if err != nil {

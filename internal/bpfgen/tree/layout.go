@@ -109,5 +109,16 @@ func (l Layout) levels(elements int, room func(records int) int) int {
 	}
 }
 
+// Height is the most inner pages on the way to a leaf, in an arena of so many pages: enough for pages that are half full.
+// The writer keeps to it, so readers may rely on it.
+func (l Layout) Height(pages int) int {
+	height := 0
+	for below := pages; below > 1 && height < MaxHeight; height++ {
+		half := l.Inner().Records / 2
+		below = (below + half - 1) / half
+	}
+	return height
+}
+
 // top is the highest value of a word.
 func (l Layout) top(word int) uint64 { return ^uint64(0) >> (64 - l.bits[word]) }

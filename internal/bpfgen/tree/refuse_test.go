@@ -146,3 +146,32 @@ func TestLayoutsAreRefused(t *testing.T) {
 		t.Errorf("a tree in one page: %v", err)
 	}
 }
+
+func TestTreesAreNoHigherThanReadersThink(t *testing.T) {
+	for _, bits := range widths() {
+		l := newLayout(t, bits)
+		for _, pages := range []int{2, 3, 40, 600} {
+			tr, err := New(make([]uint32, pages*l.PageBytes()/cell), l, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := random(t)
+			for err == nil {
+				e := Element{First: make([]uint64, l.words)}
+				for i := range e.First {
+					e.First[i] = r.Uint64() & l.top(i)
+				}
+				e.Last = e.First
+				if err = tr.Insert(e); is[*OverlapError](err) && tr.Len() < 4000 {
+					err = nil
+				}
+			}
+			if got, most := tr.root().height, l.Height(pages); got > most || !errors.Is(err, ErrFull) && !is[*OverlapError](err) {
+				t.Errorf("%v in %d pages: height %d, at most %d: %v", bits, pages, got, most, err)
+			}
+			if used := tr.Bytes() / l.PageBytes(); used < (pages-1)*2/5 && errors.Is(err, ErrFull) {
+				t.Errorf("%v: full with %d of %d pages", bits, used, pages)
+			}
+		}
+	}
+}

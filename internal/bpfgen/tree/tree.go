@@ -20,8 +20,9 @@ type Tree struct {
 	arena       []uint32
 	layout      Layout
 	leaf, inner shape
-	cells       int  // of a page
-	keyCells    int  // of a key
+	cells       int // of a page
+	keyCells    int // of a key
+	maxHeight   int
 	wide        bool // words of 8 bytes
 
 	used  []uint16 // records of each page
@@ -51,7 +52,8 @@ func New(arena []uint32, l Layout, o Options) (*Tree, error) {
 	}
 	t := &Tree{
 		arena: arena[:pages*cells], layout: l, leaf: l.Leaf().shape(), inner: l.Inner().shape(),
-		cells: cells, keyCells: l.words * l.WordBytes() / cell, wide: l.WordBytes() == 2*cell,
+		maxHeight: l.Height(pages),
+		cells:     cells, keyCells: l.words * l.WordBytes() / cell, wide: l.WordBytes() == 2*cell,
 		used: make([]uint16, pages), born: make([]uint32, pages), first: uint32(1 + o.Reserved), next: uint32(1 + o.Reserved), grace: o.Grace,
 	}
 	t.publish(root{})

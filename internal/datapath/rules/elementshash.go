@@ -129,9 +129,16 @@ func (h *hash[K]) expire(now time.Time) (time.Time, error) {
 	}
 }
 
-// find, highest and all are for sets of intervals.
-func (h *hash[K]) find([]uint64) (entry, bool) { return entry{}, false }
+func (h *hash[K]) find(key []uint64) (entry, bool) {
+	var v uint32
+	k := h.key(key)
+	if err := h.m.Lookup(&k, &v); err != nil {
+		return entry{}, false
+	}
+	return entry{first: key, last: key, data: v, expires: h.expiry.when[k]}, true
+}
 
+// highest and all are for sets of intervals.
 func (h *hash[K]) highest() (entry, bool) { return entry{}, false }
 
 func (h *hash[K]) all() (int, iter.Seq[entry]) { return 0, func(func(entry) bool) {} }

@@ -80,6 +80,7 @@ const (
 	scratchPin  = "scratch"
 	countersPin = "counters"
 	legendPin   = "legend"
+	leasePin    = "lease" // not the ledger's
 )
 
 func (l *ledger) pin(kind string, id int) string {
@@ -114,6 +115,18 @@ func openLedger(dir string, look bool) (*ledger, error) {
 		}
 	}
 	return l, nil
+}
+
+// clearLedger removes everything that a ledger has pinned.
+func clearLedger(dir string) error {
+	entries, err := os.ReadDir(dir)
+	errs := []error{err}
+	for _, e := range entries {
+		if e.Name() != leasePin {
+			errs = append(errs, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // adopt takes up a generation. One that is in the totals already goes, and so does one without a legend: its program was

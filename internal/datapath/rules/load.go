@@ -64,7 +64,7 @@ func (p *Programs) Load(dev Device) (*Loaded, error) {
 		return nil, errors.Join(fmt.Errorf("load the rules of %s: %w", dev.Name, err), l.release())
 	}
 	for i, c := range dev.Made.Chunks {
-		prog, err := p.loadChunk(dev, c, all)
+		prog, err := loadChunk(dev, c, all)
 		if err != nil {
 			return nil, errors.Join(err, l.release())
 		}
@@ -169,7 +169,7 @@ type packed [][]byte
 func (p packed) MarshalBinary() ([]byte, error) { return bytes.Join(p, nil), nil }
 
 // loadChunk loads one program with its maps in place of their names.
-func (p *Programs) loadChunk(dev Device, c bpfgen.Chunk, all map[string]*ebpf.Map) (*ebpf.Program, error) {
+func loadChunk(dev Device, c bpfgen.Chunk, all map[string]*ebpf.Map) (*ebpf.Program, error) {
 	spec := &ebpf.ProgramSpec{
 		Name: "nfo_" + c.Name, Type: ebpf.SchedCLS, License: "Dual BSD/GPL", Instructions: slices.Clone(c.Instructions),
 	}
@@ -187,7 +187,7 @@ func (p *Programs) loadChunk(dev Device, c bpfgen.Chunk, all map[string]*ebpf.Ma
 			}
 		}
 	}
-	prog, err := p.load(spec, ebpf.ProgramOptions{})
+	prog, err := ebpf.NewProgram(spec)
 	if v, ok := errors.AsType[*ebpf.VerifierError](err); ok {
 		return nil, &RefusedError{Device: dev.Name, Chunk: c.Name, Said: lastWords(v), Err: err}
 	}

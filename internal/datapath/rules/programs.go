@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
-
-	"github.com/cilium/ebpf"
 )
 
 // Programs are the generated programs of one network namespace: what they share, and what they have counted. Renew and
@@ -18,8 +16,6 @@ type Programs struct {
 	mu     sync.Mutex // guards ledger: counters are read by whoever asks
 	ledger *ledger
 	sets   *sets
-	// load is ebpf.NewProgramWithOptions; tests put a verifier that refuses in its place.
-	load func(*ebpf.ProgramSpec, ebpf.ProgramOptions) (*ebpf.Program, error)
 }
 
 // Open adopts what an earlier daemon has left in a directory of a bpf file system, or makes it. Programs that are still
@@ -28,15 +24,22 @@ func Open(dir string, report func(error)) (*Programs, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make pin directory: %w", err)
 	}
-	l, err := openLease(filepath.Join(dir, "lease"))
+	l, err := openLease(filepath.Join(dir, leasePin))
 	if err != nil {
 		return nil, err
 	}
 	led, err := openLedger(dir, false)
 	if err != nil {
+		// Another version's, or damaged: that must not keep rules from running.
+		report(fmt.Errorf("what rules have counted is lost: %w", err))
+		if err = clearLedger(dir); err == nil {
+			led, err = openLedger(dir, false)
+		}
+	}
+	if err != nil {
 		return nil, errors.Join(err, l.close())
 	}
-	return &Programs{lease: l, ledger: led, sets: newSets(report), load: ebpf.NewProgramWithOptions}, nil
+	return &Programs{lease: l, ledger: led, sets: newSets(report)}, nil
 }
 
 // Renew lets programs execute rules for another Heartbeat.

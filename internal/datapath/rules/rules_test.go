@@ -274,3 +274,24 @@ func TestProgramThatTheVerifierRefusesIsNotLoaded(t *testing.T) {
 	}
 	must(t, p.Close())
 }
+
+func TestCountersThatCannotBeReadDoNotKeepRulesFromRunning(t *testing.T) {
+	dir := pins(t)
+	p := open(t, dir)
+	l := load(t, p, dropping())
+	must(t, l.End())
+	must(t, writeNote(p.ledger.pin(legendPin, 1), []byte("of another version")))
+	must(t, p.Close())
+	var reported []error
+	next, err := Open(dir, func(err error) { reported = append(reported, err) })
+	if err != nil || len(reported) != 1 {
+		t.Fatalf("%v; reported: %v", err, reported)
+	}
+	m := load(t, next, dropping())
+	must(t, next.Renew())
+	if v := send(t, m, 1); v != drops {
+		t.Errorf("verdict %d", v)
+	}
+	must(t, m.End())
+	must(t, next.Close())
+}

@@ -47,6 +47,8 @@ type Change struct {
 	Set SetID
 	// Made says that the transaction made the set, or made it anew: Added is all that it has.
 	Made bool
+	// Points says, with Made, that the set is one of intervals and no concatenation.
+	Points bool
 	// Gone says that the transaction deleted the set.
 	Gone bool
 	// Deleted and Added are the net effect. An added element may have been there before: then its verdict or its time

@@ -40,10 +40,16 @@ func (v Value) Compare(w Value) int {
 	return cmp.Compare(v.Lo, w.Lo)
 }
 
-// And, Or, Xor and AndNot combine the bits of two values.
-func (v Value) And(w Value) Value    { return Value{v.Hi & w.Hi, v.Lo & w.Lo} }
-func (v Value) Or(w Value) Value     { return Value{v.Hi | w.Hi, v.Lo | w.Lo} }
-func (v Value) Xor(w Value) Value    { return Value{v.Hi ^ w.Hi, v.Lo ^ w.Lo} }
+// And is the bits that both values have.
+func (v Value) And(w Value) Value { return Value{v.Hi & w.Hi, v.Lo & w.Lo} }
+
+// Or is the bits that either value has.
+func (v Value) Or(w Value) Value { return Value{v.Hi | w.Hi, v.Lo | w.Lo} }
+
+// Xor is the bits in which the values differ.
+func (v Value) Xor(w Value) Value { return Value{v.Hi ^ w.Hi, v.Lo ^ w.Lo} }
+
+// AndNot is the bits that the other value does not have.
 func (v Value) AndNot(w Value) Value { return Value{v.Hi &^ w.Hi, v.Lo &^ w.Lo} }
 
 // IsZero reports whether no bit is set.
