@@ -17,6 +17,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/eval"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/plan/element"
 )
 
 // rulesBed is a sender and a firewall, joined by a veth pair: c0 in one namespace, r0 with the chain in the other.
@@ -25,6 +26,9 @@ type rulesBed struct {
 	c0, r0           device
 	asIs             *ebpf.Program // sends a frame as it is given
 	cleanup          []func() error
+	// elements are those of the set, and reading is how long the kernel took to hand them out.
+	elements *element.List
+	reading  time.Duration
 }
 
 func newRulesBed() (_ *rulesBed, err error) {

@@ -57,12 +57,12 @@ func (e *early) costs(ctx context.Context, c *Costs) error {
 	}
 	c.LoadMs = inMillis(time.Since(start))
 	if e.kind.shape == ShapeSet {
-		start = time.Now()
-		if err := e.fill(ctx); err != nil {
+		took, err := e.fill(ctx)
+		if err != nil {
 			return err
 		}
-		c.FillMs = inMillis(time.Since(start))
-		took, err := e.change(ctx)
+		c.FillMs = inMillis(took)
+		took, err = e.change(ctx)
 		if err != nil {
 			return err
 		}
@@ -196,15 +196,20 @@ func (e *early) setID() element.SetID {
 	return element.SetID{Family: ruleset.Netdev, Table: rulesTable, Name: rulesSet}
 }
 
-// fill puts the elements that the kernel has into the program's map.
-func (e *early) fill(ctx context.Context) error {
-	return e.bed.firewall.do(func() error {
-		list, err := nft.Elements(ctx, e.setID())
-		if err != nil {
-			return err
+// fill puts the elements that the kernel has into the program's map. They are read once for both hooks: the kernel walks
+// a set from its beginning for every few hundred elements that it hands out.
+func (e *early) fill(ctx context.Context) (took time.Duration, err error) {
+	b := e.bed
+	if b.elements == nil {
+		start := time.Now()
+		if b.elements, err = nft.Elements(ctx, e.setID()); err != nil {
+			return 0, err
 		}
-		return e.programs.Replace(e.setID(), list)
-	})
+		b.reading = time.Since(start)
+	}
+	start := time.Now()
+	err = e.programs.Replace(e.setID(), b.elements)
+	return b.reading + time.Since(start), err
 }
 
 // dropped asks the program about a frame.
