@@ -79,6 +79,8 @@ func (g *generator) ending(m *matcher, i int) error {
 		}
 		m.add(asm.StoreImm(regScratch, atIfindex, int64(ifindex), asm.Word), asm.Mov.Imm(asm.R1, slot))
 		m.goTo(toForward)
+	case share.Unsure:
+		m.goTo(toLeave)
 	case share.Maps:
 		m.note(slot)
 		return m.verdictMap(i, e, len(g.share.Entries))

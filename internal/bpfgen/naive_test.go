@@ -211,6 +211,8 @@ func (f *frame) execute(s *share.Share) result {
 		case share.GoesOn:
 		case share.Leaves:
 			i = e.To
+		case share.Unsure:
+			return result{what: "leave"}
 		case share.Drops:
 			return r.ends("drop", "")
 		case share.Forwards:

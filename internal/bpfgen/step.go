@@ -58,6 +58,8 @@ func (g *generator) words(e *share.Entry) string {
 		parts = append(parts, g.leaveWords(e.To))
 	case share.Maps:
 		parts = append(parts, fmt.Sprintf("as map %s says", g.share.Sets[e.Map].Name))
+	case share.Unsure:
+		parts = append(parts, "leave to the kernel")
 	case share.GoesOn:
 		parts = append(parts, "go on")
 	}

@@ -246,6 +246,8 @@ entries:
 		case share.GoesOn:
 		case share.Leaves:
 			i = e.To - 1
+		case share.Unsure:
+			return out, false
 		case share.Drops, share.Forwards:
 			out.ending, out.device = e.Ending, e.Device
 			return out, true

@@ -15,6 +15,7 @@ type judged struct {
 	on      ability
 	entries []*entry
 	sets    *cond.Sets
+	listed  bool // Options.Listed
 }
 
 // Shares is what runs early on devices that have a hook, as far as programs execute it. What there is in hardware is in
@@ -37,8 +38,11 @@ func (j *judged) share() share.Share {
 		share: share.Share{Hook: j.on.hook(), Devices: slices.Clone(j.devices), Entries: []share.Entry{}, Whole: true},
 		sets:  map[*ruleset.Set]int{}, known: j.sets, at: make([]int, len(j.entries)+1),
 	}
-	if j.on.hidesTags() {
-		b.leaveTagged(len(j.entries))
+	if j.on.hidesTags() || !j.listed && slices.ContainsFunc(j.entries, (*entry).hidesType) {
+		b.leaveTagged()
+	}
+	if !j.listed && slices.ContainsFunc(j.entries, (*entry).hidesVersion) {
+		b.leaveForeignICMP()
 	}
 	for i, e := range j.entries {
 		b.at[i] = len(b.share.Entries)

@@ -163,3 +163,47 @@ func show(s *share.Share) string {
 	}
 	return out
 }
+
+// nft lists `ether type ip ip saddr 192.0.2.1` as `ip saddr 192.0.2.1`, though it is about untagged frames alone.
+func TestTaggedFramesAreLeftToTheKernelWhereNftHidesWhatARuleAsks(t *testing.T) {
+	address := ruleset.Match{Op: "==", Left: ruleset.Payload{Proto: "ip", Field: "saddr"}, Right: ruleset.Str("192.0.2.1")}
+	tag := ruleset.Match{Op: "==", Left: ruleset.Payload{Proto: "vlan", Field: "id"}, Right: ruleset.Num(5)}
+	ping := ruleset.Match{Op: "==", Left: ruleset.Payload{Proto: "icmp", Field: "type"}, Right: ruleset.Str("echo-request")}
+	drop := ruleset.Verdict{Kind: ruleset.Drop}
+	for name, tt := range map[string]struct {
+		rule   []ruleset.Stmt
+		listed bool
+		unsure int
+	}{
+		"address":                    {rule: []ruleset.Stmt{address, drop}, unsure: 1},
+		"tag and address":            {rule: []ruleset.Stmt{tag, address, drop}},
+		"icmp, which is IPv4's":      {rule: []ruleset.Stmt{ping, drop}, unsure: 3},
+		"address, nothing is hidden": {rule: []ruleset.Stmt{address, drop}, listed: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &ruleset.Chain{
+				Family: ruleset.Netdev, Table: "t", Name: "in",
+				Base:  &ruleset.Base{Type: "filter", Hook: "ingress", Policy: "accept", Devices: []string{"eth0"}},
+				Rules: []*ruleset.Rule{{Stmts: tt.rule}},
+			}
+			rs := &ruleset.Ruleset{Tables: []*ruleset.Table{{Family: ruleset.Netdev, Name: "t", Chains: []*ruleset.Chain{c}}}}
+			profile, ok := caps.Lookup("ixgbe")
+			if !ok {
+				t.Fatal("no profile")
+			}
+			shares := Make(rs, caps.Assume(profile, "eth0"), Options{NoHardware: true, Hooks: map[string]string{"eth0": "tc"}, Listed: tt.listed}).Shares()
+			if len(shares) != 1 {
+				t.Fatalf("%d shares", len(shares))
+			}
+			unsure := 0
+			for _, e := range shares[0].Entries {
+				if e.Ending == share.Unsure {
+					unsure++
+				}
+			}
+			if last := shares[0].Entries[len(shares[0].Entries)-1]; unsure != tt.unsure || last.Ending != share.Drops {
+				t.Errorf("%d entries leave packets to the kernel, want %d, and the last one drops: %s", unsure, tt.unsure, show(&shares[0]))
+			}
+		})
+	}
+}

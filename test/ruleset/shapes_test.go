@@ -107,12 +107,17 @@ func sharesOfShapes(t *testing.T, hook engine.Hook) map[string]share.Share {
 	return out
 }
 
-// many repeats the entries of a share with other keys, until there are so many.
+// many repeats the entries of a share with other keys, until there are so many. What stands in front of all rules stands
+// there once.
 func many(sh share.Share, rules int) share.Share {
-	once := sh.Entries
-	sh.Entries = nil
+	first := slices.IndexFunc(sh.Entries, func(e share.Entry) bool { return e.Ending != share.Unsure })
+	if first < 0 {
+		return sh
+	}
+	once := sh.Entries[first:]
+	sh.Entries = slices.Clone(sh.Entries[:first])
 	for i := uint64(0); len(sh.Entries) < rules; i++ {
-		at := len(sh.Entries)
+		at := len(sh.Entries) - first
 		for _, e := range once {
 			e.To += at
 			e.AcceptTo += at

@@ -77,6 +77,7 @@ const (
 	Drops                  // final
 	Forwards               // final: out of Device
 	Maps                   // as the data of a map's element says
+	Unsure                 // left to the kernel at once, as if a condition could not be told: no flow may carry it
 )
 
 // Cond is a test of the packet. It fails where the packet has not one of the fields, whatever Not says.
