@@ -16,8 +16,8 @@ func benchRulesCommand(e *env) *cobra.Command {
 		Short: "measure netdev ingress chains: nftables, XDP and tc on one core",
 		Long: `rules sends live frames into a device with a netdev ingress chain that drops
 them, in network namespaces of its own, and prints what a packet costs by path,
-shape of the chain and number of rules, or of elements of a set. Before that, the
-same frames have to have the verdicts and counters that nftables gives them.
+shape of the chain and number of rules, or of elements of a set. Before that,
+the same frames have to have the verdicts and counters that nftables gives them.
 Memory, and the times to load, reload and change, are in the same table. Nothing
 of the machine's own network is touched, and nothing is left behind.
 

@@ -30,8 +30,8 @@ examples/shaping.nft says which class a packet belongs to. An upload and two
 thin flows show that rate and classes are those of the slow path.
 
 With --rules the router has a netdev ingress chain with a blocklist of 100,000
-prefixes, which drops at XDP while the daemon runs, and is changed with nft while
-traffic flows.
+prefixes, which drops at XDP while the daemon runs, and is changed with nft
+while traffic flows.
 
 It takes less than a minute, touches nothing of the machine's own network, and
 leaves nothing behind.`,

@@ -56,6 +56,9 @@ func (j *judged) share() share.Share {
 			b.share.Whole = false
 		}
 	}
+	if !slices.ContainsFunc(j.entries, (*entry).runs) {
+		b.share.Entries, b.to = b.share.Entries[:0], nil // nothing to be careful about
+	}
 	b.at[len(j.entries)] = len(b.share.Entries)
 	b.resolve()
 	return b.share

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -49,18 +50,25 @@ func openLease(pin string) (*lease, error) {
 	return l, nil
 }
 
-// beatSpec is a program that writes into the word what jiffies64 will be after as many ticks as its argument says.
+// beatSpec is a program that writes into the word what jiffies64 will be after as many ticks as its packet begins with. It
+// is not one of type syscall: the kernel frees these, which may sleep, and their maps only many seconds after their last
+// user when it is busy (call_rcu_tasks_trace, kernel/bpf/syscall.c), and a withdraw would seem to leave the word behind.
 func beatSpec(word *ebpf.Map) *ebpf.ProgramSpec {
+	const data, dataEnd = 0, 4 // struct xdp_md
 	return &ebpf.ProgramSpec{
-		Name: "nfo_beat", Type: ebpf.Syscall, Flags: unix.BPF_F_SLEEPABLE, License: "Dual BSD/GPL",
+		Name: "nfo_beat", Type: ebpf.XDP, License: "Dual BSD/GPL",
 		Instructions: asm.Instructions{
-			asm.Mov.Reg(asm.R6, asm.R1),
+			asm.LoadMem(asm.R2, asm.R1, data, asm.Word),
+			asm.LoadMem(asm.R3, asm.R1, dataEnd, asm.Word),
+			asm.Mov.Reg(asm.R4, asm.R2),
+			asm.Add.Imm(asm.R4, 8),
+			asm.JGT.Reg(asm.R4, asm.R3, "out"),
+			asm.LoadMem(asm.R6, asm.R2, 0, asm.DWord),
 			asm.FnJiffies64.Call(),
-			asm.LoadMem(asm.R1, asm.R6, 0, asm.DWord),
-			asm.Add.Reg(asm.R0, asm.R1),
+			asm.Add.Reg(asm.R0, asm.R6),
 			asm.LoadMapValue(asm.R2, word.FD(), 0),
 			asm.StoreMem(asm.R2, 0, asm.R0, asm.DWord),
-			asm.Mov.Imm(asm.R0, 0),
+			asm.Mov.Imm(asm.R0, 0).WithSymbol("out"),
 			asm.Return(),
 		},
 	}
@@ -68,8 +76,10 @@ func beatSpec(word *ebpf.Map) *ebpf.ProgramSpec {
 
 // renew lets programs execute rules for so long from now on.
 func (l *lease) renew(d time.Duration) error {
-	ticks := uint64(math.Ceil(float64(d) / float64(l.tick)))
-	if _, err := l.beat.Run(&ebpf.RunOptions{Context: ticks}); err != nil {
+	const shortest = 14 // bytes of a packet for BPF_PROG_TEST_RUN: an Ethernet header
+	packet := make([]byte, shortest)
+	binary.NativeEndian.PutUint64(packet, uint64(math.Ceil(float64(d)/float64(l.tick))))
+	if _, err := l.beat.Run(&ebpf.RunOptions{Data: packet}); err != nil {
 		return fmt.Errorf("renew the lease of rules: %w", err)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/handover"
 	"github.com/nft-offload/nft-offload/internal/packet"
+	"github.com/nft-offload/nft-offload/internal/plan/share"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
@@ -267,7 +268,7 @@ func (d *Datapath) Apply(want engine.Desired) ([]engine.Refusal, error) {
 			continue
 		}
 		if e := want.Early[dev.Early]; e != nil {
-			d.shares[dev.Name] = len(e.Share.Entries)
+			d.shares[dev.Name] = rulesOf(e.Share)
 		}
 		d.devices = append(d.devices, dev)
 	}
@@ -402,4 +403,15 @@ func (c *Conntrack) Take() string {
 	s := strings.Join(c.did, "\n")
 	c.did = nil
 	return s
+}
+
+// rulesOf is the number of entries that are rules.
+func rulesOf(s *share.Share) int {
+	n := 0
+	for _, e := range s.Entries {
+		if e.Ending != share.Unsure {
+			n++
+		}
+	}
+	return n
 }
