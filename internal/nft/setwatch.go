@@ -64,8 +64,8 @@ type SetWatch struct {
 
 // setWatchBuffer is the receive buffer, bytes. The kernel takes twice as much for it, but only while it is needed: it is
 // filled at once by each transaction, 12.6 MB by 100,000 addresses and 27.3 MB by 100,000 intervals (Linux 6.18), so it
-// has room for a million of either.
-const setWatchBuffer = 256 << 20
+// has room for half a million addresses. After a larger transaction, if the reader did not keep up, sets are read anew.
+const setWatchBuffer = 32 << 20
 
 // WatchSets reports every nf_tables transaction in the calling thread's network namespace from now on. Commits ends
 // with the context. A reader that is slow costs commits, which one with Lost reports.

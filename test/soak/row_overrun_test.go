@@ -17,19 +17,22 @@ func overruns() row {
 		script: overrun,
 		short:  form{times: 1, pairs: 1},
 		full:   form{times: 5, pairs: 1},
-		what:   "SIGSTOP to the daemon while 60,000 routes, 4,000 neighbours, 500 devices and 14,000 nf_tables transactions come and go, and SIGCONT.",
+		what:   "SIGSTOP to the daemon while 60,000 routes, 4,000 neighbours, 500 devices, 14,000 nf_tables transactions and 400,000 elements of a set come and go, and SIGCONT.",
 		lost:   "nothing",
 		proves: "each of the daemon's sockets with notifications overran; it starts a generation, reads all anew, and sees the next change at once",
 	}
 }
 
-// How much happens meanwhile. The daemon's sockets have room for 16 MiB of rtnetlink, 4 MiB of nf_tables (the kernel doubles
-// both) and the default of generic netlink, and a notification takes somewhat less than a KiB of it.
+// How much happens meanwhile. The daemon's sockets have room for 16 MiB of rtnetlink, 32 MiB of nf_tables (the kernel doubles
+// both) and the default of generic netlink. A notification takes somewhat less than a KiB of it, an element about 130 bytes
+// each time it comes or goes.
 const (
 	stormRoutes       = 60_000
 	stormNeighbours   = 2_000
 	stormDevices      = 250 // pairs
 	stormTransactions = 14_000
+	stormElements     = 100_000
+	stormFills        = 4 // of a set with these elements
 )
 
 // extra is a device that appears during the storm and belongs to the flowtable from then on.
@@ -108,6 +111,25 @@ func (b *bed) storm() {
 	if err := b.r.Router.Do(func() error { return transactions(stormTransactions) }); err != nil {
 		b.t.Fatal(err)
 	}
+	b.elements()
+}
+
+// elements fills a set of nobody's, and empties it, again and again.
+func (b *bed) elements() {
+	b.t.Helper()
+	var text strings.Builder
+	text.WriteString("add table ip storm\nadd set ip storm s { type ipv4_addr; }\nadd element ip storm s {\n")
+	for i := range stormElements {
+		fmt.Fprintf(&text, "10.%d.%d.%d,\n", i>>16, i>>8&255, i&255)
+	}
+	text.WriteString("}\n")
+	for range stormFills {
+		if _, err := b.r.Router.Pipe(text.String(), "nft", "-f", "-"); err != nil {
+			b.t.Fatal(err)
+		}
+		b.r.Router.Run("nft", "flush", "set", "ip", "storm", "s")
+	}
+	b.r.Router.Run("nft", "delete", "table", "ip", "storm")
 }
 
 // drops says how many notifications the kernel could not give the daemon, by netlink family.
