@@ -185,7 +185,7 @@ func (w *SetWatch) forward(ctx context.Context) {
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
 			g.forget()
-			done, err = []Commit{{Lost: true}}, drain(w.conn)
+			done, err = []Commit{{Lost: true}}, drain(w.raw)
 		case err == nil:
 			done = g.datagram(b, time.Now())
 		}
