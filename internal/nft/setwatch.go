@@ -32,8 +32,8 @@ type Commit struct {
 	Tables []TableID
 	// Changes are those of elements of the sets that were subscribed to, one for a set.
 	Changes []element.Change
-	// Lost says that notifications did not fit into the socket's buffer: anything may have changed, and whoever knows
-	// elements has to read them again.
+	// Lost says that notifications did not fit into the socket's buffer, or that one is missing: anything may have
+	// changed, and whoever knows elements has to read them again.
 	Lost bool
 	// Err ends the commits; the channel closes behind it.
 	Err error
