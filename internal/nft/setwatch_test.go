@@ -279,6 +279,36 @@ func TestSetWatch_FullBuffer_ReportsLossAndGoesOn(t *testing.T) {
 	}
 }
 
+// Else what is left of an element's time would be counted from when somebody reads of it.
+func TestSetWatch_NobodyReads_CommitsAreDecodedAllTheSame(t *testing.T) {
+	ns := nsWith(t, "table ip t {\nset s {\ntype inet_service\nflags timeout\n}\n}\n")
+	w := setWatching(t, ns, setWatchBuffer)
+	const many = 5
+	for i := range many {
+		ns.NFTables(fmt.Sprintf("add element ip t s { %d timeout 1h }\n", i))
+	}
+	testkit.MustAwait(t, 10*time.Second, func() error {
+		w.queue.mu.Lock()
+		defer w.queue.mu.Unlock()
+		if n := len(w.queue.waiting); n != many-1 { // one is being delivered
+			return fmt.Errorf("%d commits wait", n)
+		}
+		return nil
+	})
+	decoded := time.Now()
+	for i := range many {
+		c := nextCommit(t, w)
+		if got, want := told(c), fmt.Sprintf("s{+%04x@}", i); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		for e := range c.Changes[0].Added.All() {
+			if e.Expires.After(decoded.Add(time.Hour)) {
+				t.Errorf("element %d expires %v late", i, e.Expires.Sub(decoded)-time.Hour)
+			}
+		}
+	}
+}
+
 func TestGathered_GapInGenerations_IsALoss(t *testing.T) {
 	gen := func(n uint32) []byte {
 		return notification(unix.NFT_MSG_NEWGEN, attribute(unix.NFTA_GEN_ID, binary.BigEndian.AppendUint32(nil, n)))
