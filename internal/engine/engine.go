@@ -198,9 +198,7 @@ func (e *Engine) loop(ctx context.Context) {
 
 // changed takes a change from a watch: first of all rules and flows, then the reading.
 func (e *Engine) changed(ctx context.Context, c Change) {
-	if c.Rules || e.gate.concerns(c.Link) {
-		e.gate.shut(c.What)
-	}
+	e.suspendFor(c) // again: what was read before the elements are in place does not open the gate
 	e.elements(ctx, c)
 	if !c.Quiet {
 		e.bumper.request(c.What)
@@ -214,6 +212,13 @@ func (e *Engine) changed(ctx context.Context, c Change) {
 	}
 	if c.Reread {
 		e.reader.request()
+	}
+}
+
+// suspendFor suspends the programs of rules when a change may be about what they were made of.
+func (e *Engine) suspendFor(c Change) {
+	if c.Rules || e.gate.concerns(c.Link) {
+		e.gate.shut(c.What)
 	}
 }
 
