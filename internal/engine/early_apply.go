@@ -90,7 +90,7 @@ func (e *Engine) elements(ctx context.Context, c Change) {
 	if c.Lost {
 		e.keeper.forget()
 	}
-	if len(c.Elements) == 0 {
+	if c.Generation == 0 {
 		return
 	}
 	if err := e.keeper.apply(ctx, c.Generation, c.Elements, e.gate.pause); err != nil {

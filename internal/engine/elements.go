@@ -94,43 +94,67 @@ func (k *keeper) reread(ctx context.Context, id element.SetID, shape string) err
 	return nil
 }
 
-// apply takes what a transaction did to sets. pause calls a function while the programs are suspended, for what packets
-// must not see half of. An error leaves its set out of step until the next follow: the programs must not go on before.
+// apply takes what a transaction did to sets, which may be nothing. pause calls a function while the programs are
+// suspended, for what packets must not see half of. An error leaves its set out of step until the next follow: the
+// programs must not go on before.
 func (k *keeper) apply(ctx context.Context, generation uint32, changes []element.Change, pause func(func() error) error) error {
 	if k.sets == nil {
 		return nil
 	}
-	k.mu.Lock()
+	if len(changes) > 0 {
+		k.mu.Lock()
+	} else if !k.mu.TryLock() {
+		return nil // sets are being read; the next transaction will do
+	}
 	defer k.mu.Unlock()
-	var errs []error
-	for _, c := range changes {
+	changes = slices.DeleteFunc(slices.Clone(changes), func(c element.Change) bool {
 		s, ok := k.have[c.Set]
-		if !ok || !s.generation.Before(generation) {
-			continue
+		return !ok || !s.generation.Before(generation)
+	})
+	k.advance(generation)
+	switch {
+	case len(changes) == 0:
+		return nil
+	case len(changes) == 1 && k.sets.Atomic(changes[0]):
+		return k.change(ctx, changes[0], pause)
+	}
+	// A transaction is one change, of however many sets.
+	return pause(func() error {
+		var errs []error
+		for _, c := range changes {
+			errs = append(errs, k.change(ctx, c, func(f func() error) error { return f() }))
 		}
-		if c.Gone {
-			delete(k.have, c.Set)
-			continue
-		}
-		change := func() error {
-			err := k.sets.Apply(c)
-			if errors.Is(err, ErrReread) {
-				err = k.reread(ctx, c.Set, s.shape)
-			}
-			return err
-		}
-		err := error(nil)
-		if k.sets.Atomic(c) {
-			err = change()
-		} else {
-			err = pause(change)
-		}
-		if err != nil {
-			delete(k.have, c.Set)
-			errs = append(errs, &ElementsError{Set: c.Set, Err: err})
+		return errors.Join(errs...)
+	})
+}
+
+// advance notes that all sets are in step with a state of the ruleset, or will be. States are numbered with 16 bits:
+// without it, a set that never changes would be ahead of a new state some day.
+func (k *keeper) advance(generation uint32) {
+	for id, s := range k.have {
+		if s.generation.Before(generation) {
+			s.generation = element.Generation(generation)
+			k.have[id] = s
 		}
 	}
-	return errors.Join(errs...)
+}
+
+// change makes a change of one set.
+func (k *keeper) change(ctx context.Context, c element.Change, pause func(func() error) error) error {
+	if c.Gone {
+		delete(k.have, c.Set)
+		return nil
+	}
+	shape := k.have[c.Set].shape
+	err := k.sets.Apply(c)
+	if errors.Is(err, ErrReread) {
+		err = pause(func() error { return k.reread(ctx, c.Set, shape) })
+	}
+	if err != nil {
+		delete(k.have, c.Set)
+		return &ElementsError{Set: c.Set, Err: err}
+	}
+	return nil
 }
 
 // forget says that nothing is known to be in step any more: notifications were lost.

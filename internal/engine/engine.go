@@ -201,10 +201,10 @@ func (e *Engine) changed(ctx context.Context, c Change) {
 	if c.Rules || e.gate.concerns(c.Link) {
 		e.gate.shut(c.What)
 	}
-	e.elements(ctx, c)
 	if !c.Quiet {
 		e.bumper.request(c.What)
 	}
+	e.elements(ctx, c)
 	e.cfg.Log.Debug("changed", "what", c.What)
 	if c.Gone != 0 {
 		select {

@@ -21,6 +21,7 @@ import (
 const (
 	dropPort  = `{"match": {"op": "==", "left": {"payload": {"protocol": "udp", "field": "dport"}}, "right": %d}}, {"drop": null}`
 	dropSet   = `{"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "@blocked"}}, {"drop": null}`
+	dropOther = `{"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": "@other"}}, {"drop": null}`
 	countPort = `{"match": {"op": "==", "left": {"payload": {"protocol": "udp", "field": "dport"}}, "right": 7}}, {"counter": {"packets": 0, "bytes": 0}}`
 )
 
@@ -31,6 +32,7 @@ func (r *rig) setRules(t *testing.T, listed []string, rules ...string) {
 		`{"metainfo": {"json_schema_version": 1}}`,
 		`{"table": {"family": "netdev", "name": "t", "handle": 3}}`,
 		`{"set": {"family": "netdev", "table": "t", "name": "blocked", "handle": 4, "type": "ipv4_addr"}}`,
+		`{"set": {"family": "netdev", "table": "t", "name": "other", "handle": 5, "type": "ipv4_addr"}}`,
 		`{"chain": {"family": "netdev", "table": "t", "name": "c", "handle": 1, "dev": "r0", "type": "filter", "hook": "ingress", "prio": 0, "policy": "accept"}}`,
 	}
 	for i, s := range rules {
@@ -242,6 +244,10 @@ func blocked() element.SetID {
 	return element.SetID{Family: ruleset.Netdev, Table: "t", Name: "blocked"}
 }
 
+func other() element.SetID {
+	return element.SetID{Family: ruleset.Netdev, Table: "t", Name: "other"}
+}
+
 func TestElementsAreThereBeforeRulesAreExecuted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig()
@@ -271,6 +277,61 @@ func TestElementsAreThereBeforeRulesAreExecuted(t *testing.T) {
 		settle()
 		if got := r.sets.Take(); got != "" {
 			t.Errorf("a rule more: %s", got)
+		}
+	})
+}
+
+func TestElementsChangeAfterManyTransactionsOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		r.machine.AddLink(enginetest.Veth("r0"))
+		r.setRules(t, nil, dropSet)
+		r.sets.SetList(blocked(), &element.List{Generation: 5})
+		r.run(t)
+		settle()
+		r.sets.Take()
+		last := uint32(5 + 40000) // further than half of what 16 bits count
+		for g := uint32(6); g < last; g++ {
+			r.machine.Announce(engine.Change{Generation: g, Quiet: true})
+		}
+		r.machine.Announce(engine.Change{Elements: []element.Change{{Set: blocked()}}, Generation: last})
+		synctest.Wait()
+		if got := r.sets.Take(); got != "change netdev t blocked while executing" {
+			t.Errorf("an element more: %q", got)
+		}
+		r.machine.Announce(engine.Change{Elements: []element.Change{{Set: blocked()}}, Generation: last - 1})
+		synctest.Wait()
+		if got := r.sets.Take(); got != "" {
+			t.Errorf("a transaction from before: %q", got)
+		}
+	})
+}
+
+func TestTransactionOfTwoSetsIsSeenWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		r.machine.AddLink(enginetest.Veth("r0"))
+		r.setRules(t, nil, dropSet, dropOther)
+		r.run(t)
+		settle()
+		r.sets.Take()
+		both := []element.Change{{Set: blocked()}, {Set: other()}}
+		r.machine.Announce(engine.Change{Elements: both, Generation: 5})
+		synctest.Wait()
+		if got := r.sets.Take(); got != "change netdev t blocked\nchange netdev t other" {
+			t.Errorf("an element more in each:\n%s", got)
+		}
+		r.wantExecuting(t, true, "changed")
+
+		r.machine.FailReads(errors.New("nft is busy"))
+		r.sets.Fail(errors.New("no memory"))
+		before := r.rules.Renewals()
+		r.machine.Announce(engine.Change{Elements: both, Generation: 6})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		r.wantExecuting(t, false, "not changed")
+		if n := r.rules.Renewals() - before; n != 0 {
+			t.Errorf("renewed %d times with half of a transaction", n)
 		}
 	})
 }
