@@ -198,8 +198,11 @@ func (e *Engine) loop(ctx context.Context) {
 
 // changed takes a change from a watch: first of all rules and flows, then the reading.
 func (e *Engine) changed(ctx context.Context, c Change) {
-	if c.Rules || e.gate.concerns(c.Link) {
+	switch {
+	case c.Rules:
 		e.gate.shut(c.What)
+	case c.Link != 0:
+		e.gate.linkChanged(c.Link, c.What)
 	}
 	if !c.Quiet {
 		e.bumper.request(c.What)

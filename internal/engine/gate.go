@@ -60,11 +60,16 @@ func (g *gate) concern(want Desired) {
 	g.devices = devices
 }
 
-// concerns reports whether rules are about a device: what its program was made of may have changed with it.
-func (g *gate) concerns(ifindex uint32) bool {
+// linkChanged says that a device is other than it was: its name too, perhaps. That shuts if rules are about it, and if
+// programs are yet to be opened, since they may have been made of the devices that there were before.
+func (g *gate) linkChanged(ifindex uint32, why string) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.devices[ifindex]
+	opened := g.open && g.made == g.seq && len(g.devices) > 0
+	concerns := !opened || g.devices[ifindex]
+	g.mu.Unlock()
+	if concerns {
+		g.shut(why)
+	}
 }
 
 // hold suspends the programs until release, while they are changed.

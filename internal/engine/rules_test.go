@@ -104,6 +104,52 @@ func TestRulesAreSuspendedFromTheirChangeUntilItIsLoaded(t *testing.T) {
 	})
 }
 
+func TestRulesAreSuspendedFromAChangeOfTheirDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		r.machine.AddLink(enginetest.Veth("r0"))
+		r.machine.AddLink(enginetest.Veth("r1"))
+		r.setRules(t, nil, drop(1))
+		r.run(t)
+		settle()
+		r.machine.FailReads(errors.New("nft is busy"))
+		r.machine.ChangeLink("r1", func(l *engine.Link) { l.MTU = 1400 })
+		settle()
+		r.wantExecuting(t, true, "another device changed")
+		r.machine.RenameLink("r0", "old0")
+		synctest.Wait()
+		r.wantExecuting(t, false, "the device has another name")
+	})
+}
+
+func TestRulesThatWereMadeOfOldDevicesAreNotExecuted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		r.machine.AddLink(enginetest.Veth("r0"))
+		r.machine.AddLink(enginetest.Veth("r1"))
+		r.setRules(t, nil, drop(1))
+		r.run(t)
+		settle()
+		renewals := 0
+		r.machine.WhenListed(func() {
+			renewals = r.rules.Renewals()
+			r.machine.RenameLink("r1", "old1") // which no program was about
+			time.Sleep(time.Millisecond)
+			r.machine.FailReads(errors.New("nft is busy"))
+		})
+		r.machine.Announce(engine.Change{What: "ruleset", Reread: true, Rules: true})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := r.rules.Renewals() - renewals; n != 0 {
+			t.Errorf("renewed %d times", n)
+		}
+		r.machine.FailReads(nil)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		r.wantExecuting(t, true, "read again")
+	})
+}
+
 func TestRulesThatAreTheSameAreNotLoadedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig()
