@@ -127,6 +127,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch network: %w", err)
 	}
+	// What happens while the first programs are loaded must not wait for them.
+	wg.Go(func() { e.watch(ctx, "ruleset", e.cfg.Source.Watch, rules) })
+	wg.Go(func() { e.watch(ctx, "network", e.cfg.Links.Watch, links) })
 	v, err := e.reader.read(ctx)
 	if ctx.Err() != nil {
 		return nil
@@ -140,8 +143,6 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	close(e.ready)
 
-	wg.Go(func() { e.watch(ctx, "ruleset", e.cfg.Source.Watch, rules) })
-	wg.Go(func() { e.watch(ctx, "network", e.cfg.Links.Watch, links) })
 	wg.Go(func() { e.bumper.run(ctx) })
 	wg.Go(func() { e.reader.run(ctx) })
 	for _, w := range careWorkers(ctx, e.cfg.Conntrack, e.cfg.Candidates, e.work, e.problem) {

@@ -104,6 +104,29 @@ func TestRulesAreSuspendedFromTheirChangeUntilItIsLoaded(t *testing.T) {
 	})
 }
 
+func TestRulesThatChangeDuringTheFirstLoadAreNotExecuted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		r.machine.AddLink(enginetest.Veth("r0"))
+		r.setRules(t, nil, drop(1))
+		r.datapath.WhenApplied(func() {
+			r.machine.FailReads(errors.New("nft is busy"))
+			r.machine.Announce(engine.Change{What: "ruleset", Reread: true, Rules: true})
+			time.Sleep(time.Second)
+		})
+		r.run(t)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := r.rules.Renewals(); n != 0 {
+			t.Errorf("renewed %d times", n)
+		}
+		r.machine.FailReads(nil)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		r.wantExecuting(t, true, "read again")
+	})
+}
+
 func TestRulesAreSuspendedFromAChangeOfTheirDevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig()
