@@ -19,6 +19,8 @@ type keeper struct {
 
 	mu   sync.Mutex
 	have map[element.SetID]step
+	// misfits are sets with elements that programs cannot have, and whether they have changed since.
+	misfits map[element.SetID]bool
 }
 
 // step is the state of the ruleset from which on a set is in step, and the shape of its map.
@@ -28,7 +30,7 @@ type step struct {
 }
 
 func newKeeper(s Sets) *keeper {
-	return &keeper{sets: s, have: map[element.SetID]step{}}
+	return &keeper{sets: s, have: map[element.SetID]step{}, misfits: map[element.SetID]bool{}}
 }
 
 // follows reports whether all of these sets are in step.
@@ -45,26 +47,59 @@ func (k *keeper) follows(want map[element.SetID]string) bool {
 
 // follow keeps these sets from now on, and no others; of each it is told the shape, which is another one when its map
 // is. It returns when all of them are as the ruleset has them. Unless they follow already, the programs must be
-// suspended meanwhile.
-func (k *keeper) follow(ctx context.Context, want map[element.SetID]string) error {
+// suspended meanwhile. Changes of misfits are only noted.
+func (k *keeper) follow(ctx context.Context, want map[element.SetID]string, misfits map[element.SetID]bool) error {
 	if k.sets == nil {
 		return nil
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	ids := slices.SortedFunc(maps.Keys(want), func(a, b element.SetID) int { return cmp.Compare(a.String(), b.String()) })
-	k.sets.Subscribe(ids)
+	maps.DeleteFunc(k.misfits, func(id element.SetID, _ bool) bool { return !misfits[id] })
+	k.sets.Subscribe(slices.AppendSeq(slices.Clone(ids), maps.Keys(k.misfits)))
 	maps.DeleteFunc(k.have, func(id element.SetID, s step) bool { return want[id] != s.shape })
 	var errs []error
 	for _, id := range ids {
 		if _, ok := k.have[id]; ok {
 			continue
 		}
-		if err := k.reread(ctx, id, want[id]); err != nil {
+		err := k.reread(ctx, id, want[id])
+		if unfit(err) {
+			k.misfits[id] = false
+		}
+		if err != nil {
 			errs = append(errs, &ElementsError{Set: id, Err: err})
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// unfit reports whether only other elements help.
+func unfit(err error) bool {
+	_, no := errors.AsType[*element.FitError](err)
+	return no
+}
+
+// noted notes the misfits among changed sets, and reports whether there are any.
+func (k *keeper) noted(changes []element.Change) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	found := false
+	for _, c := range changes {
+		if _, ok := k.misfits[c.Set]; ok {
+			k.misfits[c.Set], found = true, true
+		}
+	}
+	return found
+}
+
+// fit returns the misfits that may fit now.
+func (k *keeper) fit() map[element.SetID]bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	out := maps.Clone(k.misfits)
+	maps.DeleteFunc(out, func(_ element.SetID, changed bool) bool { return !changed })
+	return out
 }
 
 // ErrReread is what Sets.Apply returns for a change that does not tell enough: the set has to be read again.
@@ -162,4 +197,7 @@ func (k *keeper) forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	clear(k.have)
+	for id := range k.misfits {
+		k.misfits[id] = true
+	}
 }

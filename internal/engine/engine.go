@@ -238,6 +238,7 @@ func (e *Engine) reconcile(ctx context.Context, v View) {
 		}
 	}
 	e.view = v
+	e.retryMisfits()
 	e.decide()
 	e.apply()
 	e.keepSets(ctx)
