@@ -30,13 +30,14 @@ const (
 type gathered struct {
 	wanted func(element.SetID) bool
 	tables []TableID
-	// ingress are those that were given what packets come to before all other chains.
-	ingress []TableID
-	sets    []*history
+	sets   []*history
 	// What the last notification was about: most in a row are about the same.
 	table recent
 	set   recent
 	last  *history
+
+	// ingress are those of tables that were given what packets come to before all other chains.
+	ingress []TableID
 }
 
 // recent is the family and names that something had.
@@ -179,7 +180,7 @@ func (g *gathered) history(family uint8, b []byte) *history {
 
 // finish makes the commit of what was gathered, with the attributes of NEWGEN.
 func (g *gathered) finish(gen []byte) Commit {
-	c := Commit{Tables: g.tables, Ingress: g.ingress}
+	c := Commit{Tables: g.tables}
 	for kind, v := range attrs(gen) {
 		switch kind {
 		case unix.NFTA_GEN_ID:
@@ -188,6 +189,7 @@ func (g *gathered) finish(gen []byte) Commit {
 			c.Process = string(text(v))
 		}
 	}
+	c.Ingress = g.ingress
 	for _, h := range g.sets {
 		if h.wanted {
 			c.Changes = append(c.Changes, h.change())
