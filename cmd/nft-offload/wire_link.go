@@ -77,21 +77,26 @@ func (l links) Watch(ctx context.Context) (<-chan engine.Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	return translate(ctx, events, func(e link.Event) (engine.Change, bool) {
-		c := engine.Change{What: e.String()}
-		switch e.Kind {
-		case link.LinkChanged:
-			c.Reread = true
-			if e.Gone {
-				c.Gone = e.Ifindex
-			}
-		case link.TCChanged:
-			c.Reread, c.Quiet = true, true
-		case link.Lost, link.XDPChanged:
-			c.Reread = true
-		case link.AddrChanged, link.RouteChanged, link.RuleChanged, link.NeighChanged, link.FDBChanged,
-			link.PortChanged:
+	return translate(ctx, events, func(e link.Event) (engine.Change, bool) { return linkChange(e), true }), nil
+}
+
+// linkChange is an event as the engine wants it.
+func linkChange(e link.Event) engine.Change {
+	c := engine.Change{What: e.String()}
+	switch e.Kind {
+	case link.LinkChanged:
+		c.Reread, c.Link = true, e.Ifindex
+		if e.Gone {
+			c.Gone = e.Ifindex
 		}
-		return c, true
-	}), nil
+	case link.TCChanged:
+		c.Reread, c.Quiet = true, true
+	case link.Lost:
+		c.Reread, c.Rules = true, true // a device that rules are about may be another one
+	case link.XDPChanged:
+		c.Reread = true
+	case link.AddrChanged, link.RouteChanged, link.RuleChanged, link.NeighChanged, link.FDBChanged,
+		link.PortChanged:
+	}
+	return c
 }

@@ -168,11 +168,15 @@ type watchedRules struct {
 	whole *ruleset.Ruleset // of the last reading
 	watch *nft.SetWatch
 	want  map[element.SetID]bool
+	// fresh are tables that were given something at ingress which the last reading may not have yet.
+	fresh map[nft.TableID]bool
 	// wrong has what is said of elements that expired and are there still: the programs must not go on with them.
 	wrong chan error
 }
 
-func newWatchedRules() *watchedRules { return &watchedRules{wrong: make(chan error, 1)} }
+func newWatchedRules() *watchedRules {
+	return &watchedRules{fresh: map[nft.TableID]bool{}, wrong: make(chan error, 1)}
+}
 
 // report never waits: one error is as good as many.
 func (w *watchedRules) report(err error) {
@@ -183,11 +187,30 @@ func (w *watchedRules) report(err error) {
 }
 
 func (w *watchedRules) Read(ctx context.Context) (handover.Ruleset, error) {
+	seen := w.told()
 	h, whole, err := nft.ListWhole(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.whole = whole
+	w.know(whole, err, seen)
 	return h, err
+}
+
+// told are the fresh tables that a reading which begins now has.
+func (w *watchedRules) told() []nft.TableID {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.fresh))
+}
+
+// know takes what a reading has found. The caller holds the lock.
+func (w *watchedRules) know(whole *ruleset.Ruleset, err error, seen []nft.TableID) {
+	w.whole = whole
+	if err != nil {
+		return
+	}
+	for _, t := range seen {
+		delete(w.fresh, t)
+	}
 }
 
 func (w *watchedRules) subscribe(ids []element.SetID) {
@@ -250,6 +273,11 @@ func (w *watchedRules) change(c nft.Commit) (engine.Change, bool) {
 	case c.Lost:
 		return engine.Change{What: "ruleset notifications lost", Reread: true, Rules: true, Lost: true}, true
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, t := range c.Ingress {
+		w.fresh[t] = true
+	}
 	return engine.Change{
 		What: generationText(c.Generation, c.Process), Elements: c.Changes, Generation: c.Generation,
 		// Either nothing but elements of sets that programs look into has changed, or anything may have.
@@ -259,16 +287,13 @@ func (w *watchedRules) change(c nft.Commit) (engine.Change, bool) {
 }
 
 // concerns reports whether what runs early may depend on a table: on its ingress chains, or on a flowtable that packets
-// come to before them.
+// come to before them. The caller holds the lock.
 func (w *watchedRules) concerns(t nft.TableID) bool {
-	if t.Family == ruleset.Netdev || t.Family == ruleset.Inet {
-		return true
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.whole == nil {
+	if t.Family == ruleset.Netdev || w.fresh[t] || w.whole == nil {
 		return true
 	}
 	known := w.whole.Table(t.Family, t.Name)
-	return known == nil || len(known.Flowtables) > 0
+	return known == nil || len(known.Flowtables) > 0 || slices.ContainsFunc(known.Chains, func(c *ruleset.Chain) bool {
+		return c.Base != nil && c.Base.Hook == "ingress"
+	})
 }

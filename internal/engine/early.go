@@ -88,6 +88,8 @@ type refusedRules struct {
 	said   string
 	// again says that trying again later may help; else only other rules do.
 	again bool
+	// misfits are the sets with elements that the program cannot have: other elements help too.
+	misfits []element.SetID
 }
 
 // place puts the programs of rules on the devices that are wanted, and adds those where nothing else runs.

@@ -51,10 +51,29 @@ func (e *Engine) retryRules() {
 	maps.DeleteFunc(e.unruled, func(_ string, r refusedRules) bool { return r.again })
 }
 
+// retryMisfits forgets refusals because of sets that have other elements now.
+func (e *Engine) retryMisfits() {
+	changed := e.keeper.fit()
+	maps.DeleteFunc(e.unruled, func(_ string, r refusedRules) bool {
+		return slices.ContainsFunc(r.misfits, func(id element.SetID) bool { return changed[id] })
+	})
+}
+
+// misfits are the sets that keep programs of the present rules away.
+func (e *Engine) misfits() map[element.SetID]bool {
+	out := map[element.SetID]bool{}
+	for _, d := range e.view.early.devices {
+		for _, id := range e.unruled[d.key].misfits {
+			out[id] = true
+		}
+	}
+	return out
+}
+
 // keepSets puts the elements of named sets into the programs that are loaded. A set that does not fit takes the programs
 // that look into it away.
 func (e *Engine) keepSets(ctx context.Context) {
-	err := e.keeper.follow(ctx, e.want.sets())
+	err := e.keeper.follow(ctx, e.want.sets(), e.misfits())
 	if err == nil {
 		return
 	}
@@ -66,15 +85,29 @@ func (e *Engine) keepSets(ctx context.Context) {
 	}
 	e.problem("fill sets", err)
 	for key, early := range e.want.Early {
-		for _, id := range early.Sets() {
-			if cause, ok := bad[id]; ok {
-				why := Reason{reason.RulesElements, fmt.Sprintf("the elements of the set %s cannot be kept: %v", id, cause), "nftables executes the rules"}
-				e.unruled[key] = refusedRules{reason: why, again: true}
-			}
+		if r, ok := withoutSets(early, bad); ok {
+			e.unruled[key] = r
 		}
 	}
 	e.decide()
 	e.apply()
+}
+
+// withoutSets is why a program is not used that looks into any of these sets.
+func withoutSets(early *Early, bad map[element.SetID]error) (r refusedRules, found bool) {
+	for _, id := range early.Sets() {
+		cause, ok := bad[id]
+		if !ok {
+			continue
+		}
+		found = true
+		r.reason = Reason{reason.RulesElements, fmt.Sprintf("the elements of the set %s cannot be kept: %v", id, cause), "nftables executes the rules"}
+		if unfit(cause) {
+			r.misfits = append(r.misfits, id)
+		}
+	}
+	r.again = found && len(r.misfits) == 0
+	return r, found
 }
 
 // parts are the errors that were joined.
@@ -90,8 +123,11 @@ func (e *Engine) elements(ctx context.Context, c Change) {
 	if c.Lost {
 		e.keeper.forget()
 	}
-	if len(c.Elements) == 0 {
+	if c.Generation == 0 {
 		return
+	}
+	if len(c.Elements) > 0 && e.keeper.noted(c.Elements) {
+		e.reader.request()
 	}
 	if err := e.keeper.apply(ctx, c.Generation, c.Elements, e.gate.pause); err != nil {
 		e.gate.shut(err.Error())

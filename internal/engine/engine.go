@@ -127,6 +127,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch network: %w", err)
 	}
+	// What happens while the first programs are loaded must not wait for them.
+	wg.Go(func() { e.watch(ctx, "ruleset", e.cfg.Source.Watch, rules) })
+	wg.Go(func() { e.watch(ctx, "network", e.cfg.Links.Watch, links) })
 	v, err := e.reader.read(ctx)
 	if ctx.Err() != nil {
 		return nil
@@ -140,8 +143,6 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	close(e.ready)
 
-	wg.Go(func() { e.watch(ctx, "ruleset", e.cfg.Source.Watch, rules) })
-	wg.Go(func() { e.watch(ctx, "network", e.cfg.Links.Watch, links) })
 	wg.Go(func() { e.bumper.run(ctx) })
 	wg.Go(func() { e.reader.run(ctx) })
 	for _, w := range careWorkers(ctx, e.cfg.Conntrack, e.cfg.Candidates, e.work, e.problem) {
@@ -199,10 +200,10 @@ func (e *Engine) loop(ctx context.Context) {
 // changed takes a change from a watch: first of all rules and flows, then the reading.
 func (e *Engine) changed(ctx context.Context, c Change) {
 	e.suspendFor(c) // again: what was read before the elements are in place does not open the gate
-	e.elements(ctx, c)
 	if !c.Quiet {
 		e.bumper.request(c.What)
 	}
+	e.elements(ctx, c)
 	e.cfg.Log.Debug("changed", "what", c.What)
 	if c.Gone != 0 {
 		select {
@@ -217,8 +218,11 @@ func (e *Engine) changed(ctx context.Context, c Change) {
 
 // suspendFor suspends the programs of rules when a change may be about what they were made of.
 func (e *Engine) suspendFor(c Change) {
-	if c.Rules || e.gate.concerns(c.Link) {
+	switch {
+	case c.Rules:
 		e.gate.shut(c.What)
+	case c.Link != 0:
+		e.gate.linkChanged(c.Link, c.What)
 	}
 }
 
@@ -239,6 +243,7 @@ func (e *Engine) reconcile(ctx context.Context, v View) {
 		}
 	}
 	e.view = v
+	e.retryMisfits()
 	e.decide()
 	e.apply()
 	e.keepSets(ctx)

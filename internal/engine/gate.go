@@ -20,6 +20,7 @@ type gate struct {
 	seq     uint64 // changes so far
 	made    uint64 // the change that what is loaded is up to date with
 	held    bool   // programs are being changed
+	pauses  int    // sets are being changed
 	open    bool
 	why     string // the last change
 	since   time.Time
@@ -59,11 +60,16 @@ func (g *gate) concern(want Desired) {
 	g.devices = devices
 }
 
-// concerns reports whether rules are about a device: what its program was made of may have changed with it.
-func (g *gate) concerns(ifindex uint32) bool {
+// linkChanged says that a device is other than it was: its name too, perhaps. That shuts if rules are about it, and if
+// programs are yet to be opened, since they may have been made of the devices that there were before.
+func (g *gate) linkChanged(ifindex uint32, why string) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.devices[ifindex]
+	opened := g.open && g.made == g.seq && len(g.devices) > 0
+	concerns := !opened || g.devices[ifindex]
+	g.mu.Unlock()
+	if concerns {
+		g.shut(why)
+	}
 }
 
 // hold suspends the programs until release, while they are changed.
@@ -84,15 +90,24 @@ func (g *gate) release() {
 	g.beat()
 }
 
-// pause suspends the programs while f runs.
+// pause suspends the programs while f runs. If that fails, they stay suspended, as by a change.
 func (g *gate) pause(f func() error) error {
-	g.mu.Lock()
-	g.suspend()
-	err := f()
-	g.mu.Unlock()
-	if err == nil {
-		g.beat()
+	if g.rules == nil {
+		return f()
 	}
+	g.mu.Lock()
+	g.pauses++
+	g.suspend()
+	g.mu.Unlock()
+	err := f()
+	g.mu.Lock()
+	g.pauses--
+	if err != nil {
+		g.seq++
+		g.why = err.Error()
+	}
+	g.mu.Unlock()
+	g.beat()
 	return err
 }
 
@@ -125,7 +140,7 @@ func (g *gate) beat() {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.made != g.seq || g.held || g.blind() {
+	if g.made != g.seq || g.held || g.pauses > 0 || g.blind() {
 		return
 	}
 	if err := g.rules.Renew(); err != nil {

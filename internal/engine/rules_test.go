@@ -12,7 +12,6 @@ import (
 	"github.com/nft-offload/nft-offload/internal/engine"
 	"github.com/nft-offload/nft-offload/internal/engine/enginetest"
 	"github.com/nft-offload/nft-offload/internal/handover"
-	"github.com/nft-offload/nft-offload/internal/plan/element"
 	"github.com/nft-offload/nft-offload/internal/reason"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
@@ -21,6 +20,7 @@ import (
 const (
 	dropPort  = `{"match": {"op": "==", "left": {"payload": {"protocol": "udp", "field": "dport"}}, "right": %d}}, {"drop": null}`
 	dropSet   = `{"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "@blocked"}}, {"drop": null}`
+	dropOther = `{"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": "@other"}}, {"drop": null}`
 	countPort = `{"match": {"op": "==", "left": {"payload": {"protocol": "udp", "field": "dport"}}, "right": 7}}, {"counter": {"packets": 0, "bytes": 0}}`
 )
 
@@ -31,6 +31,7 @@ func (r *rig) setRules(t *testing.T, listed []string, rules ...string) {
 		`{"metainfo": {"json_schema_version": 1}}`,
 		`{"table": {"family": "netdev", "name": "t", "handle": 3}}`,
 		`{"set": {"family": "netdev", "table": "t", "name": "blocked", "handle": 4, "type": "ipv4_addr"}}`,
+		`{"set": {"family": "netdev", "table": "t", "name": "other", "handle": 5, "type": "ipv4_addr"}}`,
 		`{"chain": {"family": "netdev", "table": "t", "name": "c", "handle": 1, "dev": "r0", "type": "filter", "hook": "ingress", "prio": 0, "policy": "accept"}}`,
 	}
 	for i, s := range rules {
@@ -98,6 +99,75 @@ func TestRulesAreSuspendedFromTheirChangeUntilItIsLoaded(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		wantDevices(t, r, "2 r0 alone, 1 rules at tc")
+		r.wantExecuting(t, true, "read again")
+	})
+}
+
+func TestRulesThatChangeDuringTheFirstLoadAreNotExecuted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		r.machine.AddLink(enginetest.Veth("r0"))
+		r.setRules(t, nil, drop(1))
+		r.datapath.WhenApplied(func() {
+			r.machine.FailReads(errors.New("nft is busy"))
+			r.machine.Announce(engine.Change{What: "ruleset", Reread: true, Rules: true})
+			time.Sleep(time.Second)
+		})
+		r.run(t)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := r.rules.Renewals(); n != 0 {
+			t.Errorf("renewed %d times", n)
+		}
+		r.machine.FailReads(nil)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		r.wantExecuting(t, true, "read again")
+	})
+}
+
+func TestRulesAreSuspendedFromAChangeOfTheirDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		r.machine.AddLink(enginetest.Veth("r0"))
+		r.machine.AddLink(enginetest.Veth("r1"))
+		r.setRules(t, nil, drop(1))
+		r.run(t)
+		settle()
+		r.machine.FailReads(errors.New("nft is busy"))
+		r.machine.ChangeLink("r1", func(l *engine.Link) { l.MTU = 1400 })
+		settle()
+		r.wantExecuting(t, true, "another device changed")
+		r.machine.RenameLink("r0", "old0")
+		synctest.Wait()
+		r.wantExecuting(t, false, "the device has another name")
+	})
+}
+
+func TestRulesThatWereMadeOfOldDevicesAreNotExecuted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		r.machine.AddLink(enginetest.Veth("r0"))
+		r.machine.AddLink(enginetest.Veth("r1"))
+		r.setRules(t, nil, drop(1))
+		r.run(t)
+		settle()
+		renewals := 0
+		r.machine.WhenListed(func() {
+			renewals = r.rules.Renewals()
+			r.machine.RenameLink("r1", "old1") // which no program was about
+			time.Sleep(time.Millisecond)
+			r.machine.FailReads(errors.New("nft is busy"))
+		})
+		r.machine.Announce(engine.Change{What: "ruleset", Reread: true, Rules: true})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := r.rules.Renewals() - renewals; n != 0 {
+			t.Errorf("renewed %d times", n)
+		}
+		r.machine.FailReads(nil)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
 		r.wantExecuting(t, true, "read again")
 	})
 }
@@ -236,89 +306,6 @@ func TestFlowsPassChainsThatAreExecutedWhole(t *testing.T) {
 			})
 		})
 	}
-}
-
-func blocked() element.SetID {
-	return element.SetID{Family: ruleset.Netdev, Table: "t", Name: "blocked"}
-}
-
-func TestElementsAreThereBeforeRulesAreExecuted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig()
-		r.machine.AddLink(enginetest.Veth("r0"))
-		r.setRules(t, nil, dropSet)
-		r.run(t)
-		if got := r.sets.Take(); got != "fill netdev t blocked 0" {
-			t.Errorf("at first: %s", got)
-		}
-		r.wantExecuting(t, true, "filled")
-		settle()
-
-		r.machine.Announce(engine.Change{Elements: []element.Change{{Set: blocked()}}, Generation: 5})
-		synctest.Wait()
-		if got := r.sets.Take(); got != "change netdev t blocked while executing" {
-			t.Errorf("an element more: %s", got)
-		}
-		r.sets.Coarse()
-		r.machine.Announce(engine.Change{Elements: []element.Change{{Set: blocked()}}, Generation: 6})
-		synctest.Wait()
-		if got := r.sets.Take(); got != "change netdev t blocked" {
-			t.Errorf("a change that packets could see half of: %s", got)
-		}
-		r.wantExecuting(t, true, "changed")
-
-		r.setRules(t, nil, dropSet, drop(1))
-		settle()
-		if got := r.sets.Take(); got != "" {
-			t.Errorf("a rule more: %s", got)
-		}
-	})
-}
-
-// A set may take a minute to change, and what is heard meanwhile must not wait for that.
-func TestRulesAreSuspendedByAChangeBehindElementsThatTakeLong(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig()
-		r.machine.AddLink(enginetest.Veth("r0"))
-		r.setRules(t, nil, dropSet)
-		r.run(t)
-		settle()
-		done := make(chan struct{})
-		r.sets.Stall(done)
-		r.machine.Announce(engine.Change{Elements: []element.Change{{Set: blocked()}}, Generation: 5})
-		synctest.Wait()
-		r.wantExecuting(t, true, "while the set changes, which packets see at once")
-		r.setRules(t, nil, dropSet, drop(1))
-		synctest.Wait()
-		r.wantExecuting(t, false, "the rules have changed")
-		close(done)
-		settle()
-		wantDevices(t, r, "2 r0 alone, 2 rules at tc")
-		r.wantExecuting(t, true, "read again")
-	})
-}
-
-func TestElementsThatAreWrongSuspendRulesUntilTheyAreReadAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig()
-		r.machine.AddLink(enginetest.Veth("r0"))
-		r.setRules(t, nil, dropSet)
-		r.run(t)
-		settle()
-		r.sets.Take()
-		r.sets.Fail(errors.New("no memory"))
-		r.machine.Announce(engine.Change{Elements: []element.Change{{Set: blocked()}}, Generation: 5})
-		settle()
-		wantDevices(t, r, "")
-		if d := r.ruled(t); d.Reason.Code != reason.RulesElements {
-			t.Errorf("status: %+v", d)
-		}
-		r.sets.Fail(nil)
-		time.Sleep(2 * time.Minute)
-		synctest.Wait()
-		wantDevices(t, r, "2 r0 alone, 1 rules at tc")
-		r.wantExecuting(t, true, "read again")
-	})
 }
 
 func TestCountersOfRulesAreInTheStatus(t *testing.T) {

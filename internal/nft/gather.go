@@ -38,6 +38,9 @@ type gathered struct {
 	table recent
 	set   recent
 	last  *history
+
+	// ingress are those of tables that were given what packets come to before all other chains.
+	ingress []TableID
 }
 
 // recent is the family and names that something had.
@@ -99,9 +102,40 @@ func (g *gathered) datagram(b []byte, now time.Time) []Commit {
 			*h = history{set: h.set, wanted: h.wanted, made: made, gone: !made, points: made && splits(setFlags(rest))}
 		default:
 			g.object(family, rest)
+			if msg == unix.NFT_MSG_NEWFLOWTABLE || msg == unix.NFT_MSG_NEWCHAIN && atIngress(rest) {
+				g.comesFirst(family)
+			}
 		}
 	}
 	return out
+}
+
+// comesFirst notes that the table of the last object has something at ingress.
+func (g *gathered) comesFirst(family uint8) {
+	id := TableID{ruleset.Family(familyName(family)), string(g.table.table)}
+	if !slices.Contains(g.ingress, id) {
+		g.ingress = append(g.ingress, id)
+	}
+}
+
+// Where a base chain is (include/uapi/linux/netfilter.h): the hooks of IP packets come before the one of ingress. A
+// netdev chain has numbers of its own.
+const firstNotIP = 5 // NF_INET_INGRESS
+
+// atIngress reports whether a chain may be at ingress.
+func atIngress(chain []byte) bool {
+	for kind, v := range attrs(chain) {
+		if kind != unix.NFTA_CHAIN_HOOK {
+			continue
+		}
+		for kind, v := range attrs(v) {
+			if kind == unix.NFTA_HOOK_HOOKNUM {
+				return beUint32(v) >= firstNotIP
+			}
+		}
+		return true
+	}
+	return false
 }
 
 // object notes the table of a rule, a chain, a set or whatever else was made or deleted.
@@ -168,6 +202,7 @@ func (g *gathered) finish(gen []byte) (c Commit, follows bool) {
 			c.Process = string(text(v))
 		}
 	}
+	c.Ingress = g.ingress
 	for _, h := range g.sets {
 		if h.wanted {
 			c.Changes = append(c.Changes, h.change())

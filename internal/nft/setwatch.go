@@ -30,6 +30,8 @@ type Commit struct {
 	Process string
 	// Tables are those in which more changed than elements of sets: rules, chains, sets, the table itself.
 	Tables []TableID
+	// Ingress are those of Tables that were given an ingress chain or a flowtable.
+	Ingress []TableID
 	// Changes are those of elements of the sets that were subscribed to, one for a set.
 	Changes []element.Change
 	// Lost says that notifications did not fit into the socket's buffer, or that one is missing: anything may have

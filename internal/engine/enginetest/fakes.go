@@ -29,6 +29,7 @@ type Machine struct {
 	next     uint32
 	reads    int
 	failing  error
+	listed   func() // runs once, behind the next listing of devices
 	watchers map[chan engine.Change]bool
 }
 
@@ -56,7 +57,7 @@ func (m *Machine) AddLink(l engine.Link) uint32 {
 	}
 	m.links[l.Name] = l
 	m.mu.Unlock()
-	m.Announce(engine.Change{What: "link " + l.Name + " new", Reread: true})
+	m.Announce(engine.Change{What: "link " + l.Name + " new", Reread: true, Link: l.Ifindex})
 	return l.Ifindex
 }
 
@@ -66,13 +67,13 @@ func (m *Machine) RemoveLink(name string) {
 	l := m.links[name]
 	delete(m.links, name)
 	m.mu.Unlock()
-	m.Announce(engine.Change{What: "link " + name + " removed", Reread: true, Gone: l.Ifindex})
+	m.Announce(engine.Change{What: "link " + name + " removed", Reread: true, Gone: l.Ifindex, Link: l.Ifindex})
 }
 
 // ChangeLink changes a device.
 func (m *Machine) ChangeLink(name string, f func(*engine.Link)) {
-	m.changeLink(name, f)
-	m.Announce(engine.Change{What: "link " + name + " changed", Reread: true})
+	l := m.changeLink(name, f)
+	m.Announce(engine.Change{What: "link " + name + " changed", Reread: true, Link: l.Ifindex})
 }
 
 // ChangeQueue changes qdiscs or filters of a device.
@@ -81,12 +82,13 @@ func (m *Machine) ChangeQueue(name string, f func(*engine.Link)) {
 	m.Announce(engine.Change{What: "tc " + name + " changed", Reread: true, Quiet: true})
 }
 
-func (m *Machine) changeLink(name string, f func(*engine.Link)) {
+func (m *Machine) changeLink(name string, f func(*engine.Link)) engine.Link {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l := m.links[name]
 	f(&l)
 	m.links[name] = l
+	return l
 }
 
 // RenameLink gives a device another name.
@@ -97,7 +99,7 @@ func (m *Machine) RenameLink(name, to string) {
 	l.Name = to
 	m.links[to] = l
 	m.mu.Unlock()
-	m.Announce(engine.Change{What: "link " + name + " is " + to, Reread: true})
+	m.Announce(engine.Change{What: "link " + name + " is " + to, Reread: true, Link: l.Ifindex})
 }
 
 // SetRules replaces the ruleset.
@@ -132,6 +134,13 @@ func (m *Machine) FailReads(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.failing = err
+}
+
+// WhenListed calls a function behind the next listing of devices, before the reading goes on.
+func (m *Machine) WhenListed(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.listed = f
 }
 
 // Reads counts the readings of the ruleset.
@@ -180,8 +189,13 @@ type links struct{ m *Machine }
 
 func (l links) Devices(context.Context) ([]engine.Link, error) {
 	l.m.mu.Lock()
-	defer l.m.mu.Unlock()
 	out := slices.Collect(maps.Values(l.m.links))
+	listed := l.m.listed
+	l.m.listed = nil
+	l.m.mu.Unlock()
+	if listed != nil {
+		listed()
+	}
 	slices.SortFunc(out, func(a, b engine.Link) int { return int(a.Ifindex) - int(b.Ifindex) })
 	return out, nil
 }
@@ -205,6 +219,7 @@ type Datapath struct {
 	watched bool
 	refuse  map[string]engine.Refusal // by device and hook
 	said    map[string]string         // what the verifier says of programs of rules, by device
+	applied func()                    // runs once, in the next Apply
 	shares  map[string]int            // entries of the programs of rules, by device
 }
 
@@ -243,8 +258,22 @@ func (d *Datapath) Accept(device string, hook engine.Hook) {
 	delete(d.refuse, device+" "+string(hook))
 }
 
+// WhenApplied calls a function in the next Apply.
+func (d *Datapath) WhenApplied(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.applied = f
+}
+
 // Apply keeps the devices that it does not refuse.
 func (d *Datapath) Apply(want engine.Desired) ([]engine.Refusal, error) {
+	d.mu.Lock()
+	applied := d.applied
+	d.applied = nil
+	d.mu.Unlock()
+	if applied != nil {
+		applied()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.applies++

@@ -47,6 +47,7 @@ type Rules struct {
 	mu        sync.Mutex
 	executing bool
 	suspended int
+	renewed   int
 	counted   engine.Counted
 }
 
@@ -55,6 +56,7 @@ func (r *Rules) Renew() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.executing = true
+	r.renewed++
 	return nil
 }
 
@@ -93,6 +95,13 @@ func (r *Rules) Suspensions() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.suspended
+}
+
+// Renewals counts Renew.
+func (r *Rules) Renewals() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.renewed
 }
 
 // Sets are named sets in a ruleset and their copies for programs. The elements are texts.
