@@ -207,35 +207,13 @@ func (b *builder) atHook(e *entry, on ability, j *judge) Finding {
 	case !e.effect.pinned.None():
 		return e.effect.pinned
 	case e.effect.ending == forwards:
-		if f := b.target(e.effect.device, on); !f.None() {
+		if f := b.forwarding(e.effect.device, on); !f.None() {
 			return f
 		}
 	case e.effect.none() && !e.jumps:
 		return Finding{Reason: reason.NoTerminalAction}
 	}
 	return first(e.disorder, j.soft(e))
-}
-
-// target is why a device takes no frames from the hook of another.
-func (b *builder) target(name string, on ability) Finding {
-	a := b.able.of(name)
-	x := a.device.XDP
-	if !x.Known {
-		x = a.profile.XDP
-	}
-	switch {
-	case !a.known:
-		return Finding{Reason: reason.FwdTargetNotEarly, Detail: name + " is not a device of the machine"}
-	case on.tier == TC && a.device.Type != "ether":
-		return Finding{Reason: reason.FwdTargetNotEarly, Detail: name + " is not a device of Ethernet"}
-	case on.tier == TC:
-		return Finding{}
-	case a.device.Qdisc.Shapes():
-		return Finding{Reason: reason.FwdTargetNotEarly, Detail: name + " is shaped by " + a.device.Qdisc.Shaper}
-	case x.Has(caps.XDPNdoXmit) != caps.Yes:
-		return Finding{Reason: reason.FwdTargetNotEarly, Detail: name}
-	}
-	return Finding{}
 }
 
 // inHardware is the filters that an entry is in hardware, or why it is not there.
@@ -251,6 +229,10 @@ func (b *builder) inHardware(e *entry, l *lowerer, start space.Scan, j *judge) (
 		return nil, e.effect.pinned
 	case e.effect.ending == goesOn:
 		return nil, Finding{Reason: reason.NoTerminalAction}
+	case e.effect.ending == forwards:
+		if f := b.egressChain(e.effect.device); !f.None() {
+			return nil, f
+		}
 	}
 	if !e.disorder.None() {
 		return nil, e.disorder
