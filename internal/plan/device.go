@@ -42,6 +42,12 @@ func (a ability) whereTags() string {
 	return a.device.Name + " has VLAN tags beside the bytes of a frame, where XDP does not see them"
 }
 
+// partialChecksums reports whether frames at XDP may come from a program and not from a wire, and leave the checksum to
+// the device that they go out of.
+func (a ability) partialChecksums() bool {
+	return a.device.Kind != "" || slices.Contains([]string{"veth", "tun", "virtio_net", "vif"}, a.device.Driver)
+}
+
 // hook is where rules run, for devices that have one.
 func (a ability) hook() share.Hook {
 	if a.tier == TC {

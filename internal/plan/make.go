@@ -119,7 +119,7 @@ func (b *builder) groups() []*group {
 func (b *builder) key(device string, cs []hooked) string {
 	a := b.able.of(device)
 	var s strings.Builder
-	fmt.Fprintf(&s, "%s|%v|%v|%v|%v|%v|%s|%s|%s|%s", a.profile.Name, a.tier, a.xdp, a.tc, a.hardware, a.device.RxVLAN, a.device.Driver, a.device.Switch.ID, a.device.Type, a.device.HWTCOffload)
+	fmt.Fprintf(&s, "%s|%v|%v|%v|%v|%v|%s|%s|%s|%s", a.profile.Name, a.tier, a.xdp, a.tc, a.hardware, a.device.RxVLAN, cmp.Or(a.device.Kind, a.device.Driver), a.device.Switch.ID, a.device.Type, a.device.HWTCOffload)
 	for _, c := range cs {
 		fmt.Fprintf(&s, "|%p %p", c.chain, c.flowtable)
 		if c.chain != nil && b.asksForDevice(c) {

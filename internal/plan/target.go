@@ -10,6 +10,12 @@ import (
 
 // forwarding is why frames of a device are not sent out of another from its hook.
 func (b *builder) forwarding(to string, on ability) Finding {
+	switch name := on.device.Name; {
+	case on.hidesTags():
+		return notTarget(on.whereTags() + ": a packet would leave without its tag")
+	case on.tier == XDP && on.partialChecksums():
+		return notTarget("frames of " + name + " may have unfinished checksums, which XDP would send as they are")
+	}
 	return first(b.target(to, on), b.egressChain(to))
 }
 

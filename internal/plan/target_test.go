@@ -74,3 +74,29 @@ func TestFwdStaysWithNFTablesWhereItWouldGoRoundTheEgressOfItsTarget(t *testing.
 		})
 	}
 }
+
+func TestFwdAtXDPNeedsFramesThatAreWhole(t *testing.T) {
+	for name, tt := range map[string]struct {
+		profile, hook string
+		rxVLAN        caps.Toggle
+		want          reason.Reason
+	}{
+		"card":                                {"ixgbe", "xdp", caps.Off, reason.None},
+		"card that takes tags off":            {"ixgbe", "xdp", caps.OnFixed, reason.FwdTargetNotEarly},
+		"card that takes tags off, tc":        {"ixgbe", "tc", caps.OnFixed, reason.None},
+		"veth, with tags beside the frame":    {"veth", "xdp", "", reason.FwdTargetNotEarly},
+		"veth at tc":                          {"veth", "tc", "", reason.None},
+		"tap, with frames of a program":       {"tun", "xdp", "", reason.FwdTargetNotEarly},
+		"guest, with frames of another guest": {"virtio_net", "xdp", "", reason.FwdTargetNotEarly},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := pair(t, tt.profile)
+			m.Devices[0].RxVLAN = tt.rxVLAN
+			rs := oneChain(destination("192.0.2.1"), ruleset.Fwd{Dev: ruleset.Str("eth1")})
+			p := Make(rs, m, Options{NoHardware: true, Hooks: map[string]string{"eth0": tt.hook}})
+			if e := p.judged[0].entries[0]; e.early.Reason != tt.want {
+				t.Errorf("%+v, want %s", e.early, tt.want)
+			}
+		})
+	}
+}
