@@ -25,6 +25,7 @@ type frame struct {
 	data     []byte
 	net      int
 	protocol uint16
+	length   bool // behind the tag
 	l4       status
 	proto    uint8
 	th       int
@@ -45,11 +46,16 @@ func arrive(hook share.Hook, data []byte) *frame {
 		}
 		f.net, f.protocol = 18, number16(data, 16)
 	}
+	f.length = f.protocol < 0x600 && f.net == 18
 	if f.protocol < 0x600 {
 		f.protocol = 4
 		if len(data) >= f.net+2 && number16(data, f.net) == 0xffff {
 			f.protocol = 1
 		}
+	}
+	if f.length && hook == share.TC { // where the kernel puts the protocol
+		f.data = slices.Clone(data)
+		binary.BigEndian.PutUint16(f.data[16:], f.protocol)
 	}
 	f.l4, f.header = absent, absent
 	h := data[f.net:]
@@ -188,9 +194,17 @@ type result struct {
 	counted []int // entries
 }
 
+// behindTag reports whether a share reads the link header behind a tag.
+func behindTag(s *share.Share) bool {
+	behind := func(x share.Field) bool { return x.At.Base == space.Link && x.At.Off+x.At.Len > 128 }
+	return slices.ContainsFunc(s.Entries, func(e share.Entry) bool {
+		return slices.ContainsFunc(e.Key, behind) || slices.ContainsFunc(e.Conds, func(c share.Cond) bool { return slices.ContainsFunc(c.Fields, behind) })
+	})
+}
+
 // execute goes through the entries.
 func (f *frame) execute(s *share.Share) result {
-	if f == nil {
+	if f == nil || f.hook == share.XDP && f.length && behindTag(s) {
 		return result{what: "leave"}
 	}
 	var r result

@@ -104,7 +104,8 @@ func TestNamedPacketsMeetRules(t *testing.T) {
 					switch {
 					case slices.Contains(tt.dropped, f.name):
 						want = "is dropped"
-					case slices.Contains(tt.left, f.name), hook == share.XDP && slices.Contains(unseen, f.name):
+					case slices.Contains(tt.left, f.name), hook == share.XDP && slices.Contains(unseen, f.name),
+						hook == share.XDP && arrive(hook, f.data).length && behindTag(&share.Share{Entries: []share.Entry{{Conds: tt.conds}}}):
 						want = "is left"
 					}
 					if got != want {

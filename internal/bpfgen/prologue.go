@@ -110,6 +110,9 @@ func (p prologue) arriveXDP() {
 	p.add(asm.LoadMem(asm.R5, asm.R2, ethLen+2, asm.Half), asm.HostTo(asm.BE, asm.R5, asm.Half),
 		asm.Add.Imm(asm.R4, -tagLen),
 		asm.StoreImm(regScratch, atNet, ethLen+tagLen, asm.Word))
+	if p.l.furthest(space.Link) > ethLen+2 { // the kernel puts the protocol behind the tag, where a length was
+		p.jump(asm.JLT.Imm(asm.R5, least8023, ""), toLeave)
+	}
 	p.etherType(ethLen+tagLen, done)
 	p.bind(done)
 	p.add(store(atLength, asm.R4, asm.DWord), store(atProtocol, asm.R5, asm.DWord))
@@ -222,15 +225,17 @@ func (l *layout) want() int {
 	return n
 }
 
-// untagged copies the link header to the scratch value and puts the tag in its place, which the kernel has beside it.
+// untagged copies the link header to the scratch value and puts the tag in its place, which the kernel has beside it. What
+// follows the tag is the protocol, also where the frame has a length (nft_payload_rebuild_vlan_hdr).
 func (p prologue) untagged() {
 	stop := p.label()
 	p.add(asm.LoadMem(asm.R1, asm.R2, 0, asm.DWord), store(atLink, asm.R1, asm.DWord),
 		asm.LoadMem(asm.R1, asm.R2, 8, asm.Word), store(atLink+8, asm.R1, asm.Word),
 		asm.LoadMem(asm.R1, regCtx, skbVLANProto, asm.Word), store(atLink+ethLen-2, asm.R1, asm.Half),
 		asm.LoadMem(asm.R1, regCtx, skbVLANTCI, asm.Word), asm.HostTo(asm.BE, asm.R1, asm.Half),
-		store(atLink+ethLen, asm.R1, asm.Half))
-	for i := ethLen + 2; i < p.l.furthest(space.Link); i++ {
+		store(atLink+ethLen, asm.R1, asm.Half),
+		asm.LoadMem(asm.R1, regCtx, skbProtocol, asm.Word), store(atLink+ethLen+2, asm.R1, asm.Half))
+	for i := ethLen + tagLen; i < p.l.furthest(space.Link); i++ {
 		p.beyond(i-tagLen+1, stop)
 		p.add(asm.LoadMem(asm.R1, asm.R2, int16(i-tagLen), asm.Byte), store(atLink+i, asm.R1, asm.Byte))
 	}

@@ -217,6 +217,9 @@ func (f field) load() load {
 		if !ok {
 			return nil, broke
 		}
+		if f.base == "ll" {
+			b = r.s.rebuilt(b, first)
+		}
 		if f.typ.bits%8 == 0 && below == 0 {
 			return b, known
 		}

@@ -263,6 +263,22 @@ func (s *skb) fastBase(b string, n int) (int, bool) {
 	return s.base(b)
 }
 
+// rebuilt is bytes of the link header at an offset as rules see them: behind a tag that the kernel has beside the bytes, it
+// puts skb->protocol, also where the frame has a length (net/netfilter/nft_payload.c nft_payload_rebuild_vlan_hdr).
+func (s *skb) rebuilt(b []byte, at int) []byte {
+	const typeAt = packet.EthernetLen + packet.TagLen - 2
+	if !s.tagged || at+len(b) <= typeAt || at >= typeAt+2 {
+		return b
+	}
+	b = slices.Clone(b)
+	for i, v := range binary.BigEndian.AppendUint16(nil, s.protocol) {
+		if n := typeAt + i - at; n >= 0 && n < len(b) {
+			b[n] = v
+		}
+	}
+	return b
+}
+
 // inner is where the payload of the transport header begins (nft_payload_inner_offset).
 func (s *skb) inner() (int, bool) {
 	if !s.l4 || s.fragOff != 0 {

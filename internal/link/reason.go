@@ -43,6 +43,11 @@ func (d Device) XDPCapable() Reason {
 		}
 		return Reason{reason.XDPNotPhysical, fmt.Sprintf("%s is a %s device: its frames come from another device or from a program", d.Name, kind), "use the tc hook"}
 	}
+	for _, u := range d.Uppers {
+		if u.Kind == "dsa" {
+			return Reason{reason.XDPNotPhysical, fmt.Sprintf("%s carries the frames of the switch port %s, with the switch's own tags", d.Name, u.Name), "use the tc hook"}
+		}
+	}
 	if d.XDP.Known && !d.XDP.Has(XDPBasic|XDPRedirect) {
 		return Reason{reason.XDPNotSupported, fmt.Sprintf("driver %s of %s has no native XDP with redirect in its present configuration", d.driver(), d.Name), "use the tc hook"}
 	}

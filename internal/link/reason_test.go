@@ -37,6 +37,7 @@ func TestReasonsOfDevicesThisMachineLacks(t *testing.T) {
 		"bond port":             {nic(func(d *Device) { d.Master = &Upper{Kind: "bond"} }), reason.None, reason.None},
 		"ppp":                   {Device{Name: "ppp0", ARPHRD: 512}, reason.XDPNotEthernet, reason.XDPNotEthernet},
 		"vlan device":           {nic(func(d *Device) { d.Kind = "vlan" }), reason.XDPNotPhysical, reason.None},
+		"conduit of a switch":   {nic(func(d *Device) { d.Uppers = []Upper{{Name: "lan1", Kind: "dsa"}} }), reason.XDPNotPhysical, reason.None},
 		"tap":                   {nic(func(d *Device) { d.Kind, d.Parent = "tun", "" }), reason.XDPNotPhysical, reason.None},
 		"no parent":             {nic(func(d *Device) { d.Parent = "" }), reason.XDPNotPhysical, reason.None},
 		"veth":                  {veth(), reason.None, reason.None},

@@ -19,7 +19,7 @@ func (f *flattener) jump(e entry, v ruleset.Verdict, scan space.Scan, w way) {
 	at := f.append(&own, w)
 	at.from = len(f.entries)
 	inner := way{
-		table: w.table, base: w.base, scan: scan, steps: e.steps, conds: e.conds, depth: w.depth + 1, match: e.match, frame: e.frame,
+		table: w.table, base: w.base, scan: scan, steps: e.steps, conds: e.conds, hides: e.hides, depth: w.depth + 1, match: e.match, frame: e.frame,
 	}
 	if e.end.Empty() {
 		inner.scan.Space = space.Nothing()
@@ -153,6 +153,11 @@ func (f *flattener) decide(e entry, set *ruleset.Set, rd reading, w way) {
 		f.append(&e, w)
 		return
 	}
+	if crosses(rd.vmap.Key, set) {
+		e.effect = e.effect.add(effect{ending: unknown, pinned: Finding{Reason: reason.MatchNoPlace, Detail: "map " + set.Name + ": of concatenations with intervals that cross, the one decides that the kernel was given first"}})
+		f.append(&e, w)
+		return
+	}
 	e.effect = e.effect.add(effect{ending: decides})
 	if e.match.None() {
 		r, keys, no := f.in(w.table).place().Key(rd.runs, rd.vmap.Key, set)
@@ -160,6 +165,12 @@ func (f *flattener) decide(e entry, set *ruleset.Set, rd reading, w way) {
 		e.take(r, no, w)
 	}
 	f.append(&e, w)
+}
+
+// crosses reports whether elements of a map may have keys in common.
+func crosses(key ruleset.Expr, set *ruleset.Set) bool {
+	_, several := key.(ruleset.Concat)
+	return several && slices.Contains(set.Flags, "interval")
 }
 
 // leads is a jump or goto in a verdict map.

@@ -42,6 +42,12 @@ func (a ability) whereTags() string {
 	return a.device.Name + " has VLAN tags beside the bytes of a frame, where XDP does not see them"
 }
 
+// partialChecksums reports whether frames at XDP may come from a program and not from a wire, and leave the checksum to
+// the device that they go out of.
+func (a ability) partialChecksums() bool {
+	return a.device.Kind != "" || slices.Contains([]string{"veth", "tun", "virtio_net", "vif"}, a.device.Driver)
+}
+
 // hook is where rules run, for devices that have one.
 func (a ability) hook() share.Hook {
 	if a.tier == TC {
@@ -144,6 +150,8 @@ func (as *abilities) deviceXDP(a ability) Finding {
 		return Finding{Reason: reason.NoBTF}
 	case len(d.Lower) > 0:
 		return Finding{Reason: reason.DeviceIsUpper, Detail: d.Name}
+	case as.conduit(d):
+		return Finding{Reason: reason.NoNativeXDP, Detail: d.Name + " carries the frames of a switch, whose own tags the kernel takes off behind XDP"}
 	case chosen != "":
 	case d.Kind != "" || d.Driver == "veth" || d.Driver == "tun":
 		return Finding{Reason: reason.NoNativeXDP, Detail: cmp.Or(d.Kind, d.Driver) + ", where nft-offload uses tc: XDP would cost TCP its segmentation offload"}
@@ -151,6 +159,13 @@ func (as *abilities) deviceXDP(a ability) Finding {
 		return Finding{Reason: reason.NoNativeXDP, Detail: driver(a)}
 	}
 	return Finding{}
+}
+
+// conduit reports whether ports of a DSA switch stand on a device.
+func (as *abilities) conduit(d caps.Device) bool {
+	return d.Switch.Role == caps.RoleConduit || slices.ContainsFunc(as.machine.Devices, func(p caps.Device) bool {
+		return p.Switch.Role == caps.RoleDSAPort && p.Switch.Conduit == d.Name || p.Kind == "dsa" && slices.Contains(d.Uppers, p.Name)
+	})
 }
 
 func driver(a ability) string {

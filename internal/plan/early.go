@@ -137,7 +137,7 @@ func (l look) payload(e ruleset.Payload) Finding {
 	}
 	switch name {
 	case "ip length", "ip id", "ip checksum", "ip6 length", "tcp sequence", "tcp ackseq", "tcp window", "tcp checksum",
-		"tcp doff", "udp length", "udp checksum", "udplite checksum":
+		"tcp doff", "tcp urgptr", "udp length", "udp checksum", "udplite checksum":
 		if l.hook == share.XDP {
 			return Finding{Reason: reason.MatchNotEarly, Detail: name + ": the kernel's GRO changes it before rules see it"}
 		}

@@ -29,6 +29,8 @@ type entry struct {
 	// steps are the matches of each rule on the way, conds what a program makes of them.
 	steps [][]ruleset.Match
 	conds []cond.Cond
+	// hides: one of the rules on the way may ask for more than nft lists (hidesType).
+	hides bool
 	// The entries of the chain that a jump leads to, as indexes [from, to). Behind an entry that leaves its chain,
 	// evaluation goes on at to.
 	jumps    bool
@@ -102,6 +104,7 @@ type way struct {
 	scan  space.Scan
 	steps [][]ruleset.Match
 	conds []cond.Cond
+	hides bool
 	depth int
 
 	match, frame Finding
@@ -112,9 +115,13 @@ func (f *flattener) baseChain(t *ruleset.Table, c *ruleset.Chain, device space.S
 	w := way{table: t, base: c, scan: f.reader.Start(t).With(device)}
 	from := len(f.entries)
 	f.room += len(c.Rules)
+	from := len(f.entries)
 	f.chain(c, w)
-	if c.Base.Policy == string(ruleset.Drop) {
+	switch {
+	case c.Base.Policy == string(ruleset.Drop):
 		f.append(&entry{chain: c, effect: effect{ending: drops}, space: w.scan.Space, end: w.scan.Space}, w)
+	case len(f.entries) == from:
+		f.append(&entry{chain: c, space: space.Nothing(), end: space.Nothing()}, w) // what the kernel asks before it (begin)
 	}
 	if t.Fleeting() {
 		leaveToKernel(f.entries[from:], Finding{Reason: reason.TableOwned, Detail: fmt.Sprintf("table %s %s", t.Family, t.Name)})
@@ -221,7 +228,7 @@ func (e *entry) take(r *cond.Rule, no *cond.Refusal, w way) {
 		e.match = Finding{Reason: no.Reason, Detail: no.Detail}
 		return
 	}
-	e.conds = slices.Clip(w.conds)
+	e.conds, e.hides = slices.Clip(w.conds), w.hides || mayHideType(r.Conds)
 	for _, c := range r.Conds {
 		e.conds = c.Join(e.conds)
 	}

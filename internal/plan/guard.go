@@ -17,8 +17,8 @@ func (b *shareBuilder) begin(all []*entry, i int) {
 	if base == nil || base.Family != ruleset.Inet {
 		return
 	}
-	if !slices.ContainsFunc(all[i:nextChain(all, i)], (*entry).runs) {
-		return
+	if !slices.ContainsFunc(all[i:], (*entry).runs) {
+		return // no chain behind it, either, that would take a malformed packet for one of its own
 	}
 	ip := share.Cond{Fields: []share.Field{whole(space.L3Proto())}, Keys: []share.Key{single(etherIPv4), single(etherIPv6)}}
 	fine := share.Cond{Fields: []share.Field{whole(space.L4Proto())}, Keys: []share.Key{{{Last: space.Highest(space.L4Proto().Len)}}}}
@@ -53,8 +53,13 @@ func (b *shareBuilder) leave(cs ...share.Cond) {
 
 // hidesType reports whether a rule may ask for the type of an untagged frame where it is listed as asking for meta
 // protocol, which frames with a tag have, too: nft lists `ether type ip ip saddr 10.0.0.1` without its first half.
-func (e *entry) hidesType() bool {
-	return e.runs() && e.asks(space.L3Proto()) && !e.readsTag()
+func (e *entry) hidesType() bool { return e.runs() && e.hides }
+
+// mayHideType reports whether the conditions of one rule may hide such a question. A tag that it asks for itself leaves no
+// room for one; a tag that the rule asks for which jumped there does not.
+func mayHideType(own []cond.Cond) bool {
+	e := &entry{conds: own}
+	return e.asks(space.L3Proto()) && !e.readsTag()
 }
 
 // hidesVersion reports whether a rule may not ask for the version of IP where it is listed as if it did: nft lists

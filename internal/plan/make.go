@@ -126,7 +126,7 @@ func (b *builder) flowtablesOf(device string) []hooked {
 func (b *builder) key(device string, cs []hooked) string {
 	a := b.able.of(device)
 	var s strings.Builder
-	fmt.Fprintf(&s, "%s|%v|%v|%v|%v|%v|%s|%s|%s|%s", a.profile.Name, a.tier, a.xdp, a.tc, a.hardware, a.device.RxVLAN, a.device.Driver, a.device.Switch.ID, a.device.Type, a.device.HWTCOffload)
+	fmt.Fprintf(&s, "%s|%v|%v|%v|%v|%v|%s|%s|%s|%s", a.profile.Name, a.tier, a.xdp, a.tc, a.hardware, a.device.RxVLAN, cmp.Or(a.device.Kind, a.device.Driver), a.device.Switch.ID, a.device.Type, a.device.HWTCOffload)
 	for _, c := range cs {
 		fmt.Fprintf(&s, "|%p %p", c.chain, c.flowtable)
 		if c.chain != nil && b.asksForDevice(c) {
@@ -214,35 +214,13 @@ func (b *builder) atHook(e *entry, on ability, j *judge) Finding {
 	case !e.effect.pinned.None():
 		return e.effect.pinned
 	case e.effect.ending == forwards:
-		if f := b.target(e.effect.device, on); !f.None() {
+		if f := b.forwarding(e.effect.device, on); !f.None() {
 			return f
 		}
 	case e.effect.none() && !e.jumps:
 		return Finding{Reason: reason.NoTerminalAction}
 	}
 	return first(e.disorder, j.soft(e))
-}
-
-// target is why a device takes no frames from the hook of another.
-func (b *builder) target(name string, on ability) Finding {
-	a := b.able.of(name)
-	x := a.device.XDP
-	if !x.Known {
-		x = a.profile.XDP
-	}
-	switch {
-	case !a.known:
-		return Finding{Reason: reason.FwdTargetNotEarly, Detail: name + " is not a device of the machine"}
-	case on.tier == TC && a.device.Type != "ether":
-		return Finding{Reason: reason.FwdTargetNotEarly, Detail: name + " is not a device of Ethernet"}
-	case on.tier == TC:
-		return Finding{}
-	case a.device.Qdisc.Shapes():
-		return Finding{Reason: reason.FwdTargetNotEarly, Detail: name + " is shaped by " + a.device.Qdisc.Shaper}
-	case x.Has(caps.XDPNdoXmit) != caps.Yes:
-		return Finding{Reason: reason.FwdTargetNotEarly, Detail: name}
-	}
-	return Finding{}
 }
 
 // inHardware is the filters that an entry is in hardware, or why it is not there.
@@ -258,6 +236,10 @@ func (b *builder) inHardware(e *entry, l *lowerer, start space.Scan, j *judge) (
 		return nil, e.effect.pinned
 	case e.effect.ending == goesOn:
 		return nil, Finding{Reason: reason.NoTerminalAction}
+	case e.effect.ending == forwards:
+		if f := b.egressChain(e.effect.device); !f.None() {
+			return nil, f
+		}
 	}
 	if !e.disorder.None() {
 		return nil, e.disorder

@@ -72,8 +72,10 @@ func (r *Reader) updated(t *ruleset.Table, c *ruleset.Chain) {
 // unknown reports whether nothing can be said of the elements.
 func (s *knownSet) unknown() bool { return s.volatile || s.changes }
 
-// Changes reports whether the elements of a set may become others.
-func (r *Reader) Changes(s *ruleset.Set) bool { return r.sets[s] == nil || r.sets[s].unknown() }
+// Changes reports whether the elements of a set may become others, or fewer.
+func (r *Reader) Changes(s *ruleset.Set) bool {
+	return r.sets[s] == nil || r.sets[s].unknown() || r.sets[s].shrinks
+}
 
 // Volatile reports whether rules change a set while packets pass.
 func (r *Reader) Volatile(s *ruleset.Set) bool { return r.sets[s] == nil || r.sets[s].volatile }

@@ -91,7 +91,7 @@ func (s Scan) There(e ruleset.Expr) Scan {
 // is false where the map is not known.
 func (s Scan) Branches(key, data ruleset.Expr) ([]Branch, bool) {
 	elems, set, ok := s.elements(data)
-	if !ok || set != nil && set.unknown() {
+	if !ok || set != nil && (set.unknown() || set.shrinks) || s.cross(key, elems) {
 		return nil, false
 	}
 	type decision struct {
