@@ -115,7 +115,6 @@ func (f *flattener) baseChain(t *ruleset.Table, c *ruleset.Chain, device space.S
 	w := way{table: t, base: c, scan: f.reader.Start(t).With(device)}
 	from := len(f.entries)
 	f.room += len(c.Rules)
-	from := len(f.entries)
 	f.chain(c, w)
 	switch {
 	case c.Base.Policy == string(ruleset.Drop):
