@@ -27,12 +27,13 @@ const (
 	manyExtensions             // more than programs have to follow
 	cutOff                     // ends inside its headers
 	malformed                  // says something about itself that is not so
+	lengthFrame                // 802.2 or 802.3
 )
 
 func (k kind) String() string {
 	return [...]string{
 		"plain", "arp", "other protocol", "options", "first fragment", "later fragment", "extension headers", "many extension headers",
-		"cut off", "malformed",
+		"cut off", "malformed", "a length",
 	}[k]
 }
 
@@ -68,6 +69,10 @@ func kindOf(typ uint16, b []byte) kind {
 			return cutOff
 		}
 		return arpFrame
+	}
+	const least = 0x0600 // the smallest type that is no length
+	if typ < least {
+		return lengthFrame
 	}
 	return otherFrame
 }
@@ -156,6 +161,10 @@ func (c class) leastEarly() float64 {
 		return 50
 	case cutOff:
 		return 90
+	case lengthFrame:
+		if c.tags > 0 { // at XDP a program does not know what the kernel puts behind the tag
+			return 0
+		}
 	case plain, arpFrame, otherFrame, options, firstFragment, extensions, malformed:
 	}
 	return 100
