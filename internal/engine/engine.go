@@ -199,12 +199,7 @@ func (e *Engine) loop(ctx context.Context) {
 
 // changed takes a change from a watch: first of all rules and flows, then the reading.
 func (e *Engine) changed(ctx context.Context, c Change) {
-	switch {
-	case c.Rules:
-		e.gate.shut(c.What)
-	case c.Link != 0:
-		e.gate.linkChanged(c.Link, c.What)
-	}
+	e.suspendFor(c) // again: what was read before the elements are in place does not open the gate
 	if !c.Quiet {
 		e.bumper.request(c.What)
 	}
@@ -218,6 +213,16 @@ func (e *Engine) changed(ctx context.Context, c Change) {
 	}
 	if c.Reread {
 		e.reader.request()
+	}
+}
+
+// suspendFor suspends the programs of rules when a change may be about what they were made of.
+func (e *Engine) suspendFor(c Change) {
+	switch {
+	case c.Rules:
+		e.gate.shut(c.What)
+	case c.Link != 0:
+		e.gate.linkChanged(c.Link, c.What)
 	}
 }
 

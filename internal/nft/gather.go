@@ -29,6 +29,9 @@ const (
 // NFT_MSG_NEWGEN behind it (nf_tables_commit, net/netfilter/nf_tables_api.c).
 type gathered struct {
 	wanted func(element.SetID) bool
+	// generation is that of the last transaction; 0: not known.
+	generation uint32
+
 	tables []TableID
 	sets   []*history
 	// What the last notification was about: most in a row are about the same.
@@ -67,7 +70,13 @@ type step struct {
 	deleted bool
 }
 
+// forget is for when notifications are missing.
 func (g *gathered) forget() { *g = gathered{wanted: g.wanted} }
+
+// follows reports whether no transaction is missing before one. The kernel leaves 0 out (nf_tables_commit).
+func (g *gathered) follows(generation uint32) bool {
+	return g.generation == 0 || generation == 0 || generation == max(g.generation+1, 1)
+}
 
 // datagram takes a datagram and returns the transactions that it completes: mostly none or one.
 func (g *gathered) datagram(b []byte, now time.Time) []Commit {
@@ -79,7 +88,11 @@ func (g *gathered) datagram(b []byte, now time.Time) []Commit {
 		family, rest := body[0], body[nfgenLen:]
 		switch msg := h.kind & 0xff; msg {
 		case unix.NFT_MSG_NEWGEN:
-			out = append(out, g.finish(rest))
+			c, follows := g.finish(rest)
+			if !follows {
+				c = Commit{Lost: true} // what was gathered may be half of it
+			}
+			out = append(out, c)
 		case unix.NFT_MSG_NEWSETELEM, unix.NFT_MSG_DELSETELEM, destroySetElem:
 			g.elements(family, rest, msg != unix.NFT_MSG_NEWSETELEM, now)
 		case unix.NFT_MSG_NEWSET, unix.NFT_MSG_DELSET, destroySet:
@@ -178,9 +191,9 @@ func (g *gathered) history(family uint8, b []byte) *history {
 	return g.last
 }
 
-// finish makes the commit of what was gathered, with the attributes of NEWGEN.
-func (g *gathered) finish(gen []byte) Commit {
-	c := Commit{Tables: g.tables}
+// finish makes the commit of what was gathered, with the attributes of NEWGEN, and reports whether it follows the last.
+func (g *gathered) finish(gen []byte) (c Commit, follows bool) {
+	c.Tables = g.tables
 	for kind, v := range attrs(gen) {
 		switch kind {
 		case unix.NFTA_GEN_ID:
@@ -195,8 +208,9 @@ func (g *gathered) finish(gen []byte) Commit {
 			c.Changes = append(c.Changes, h.change())
 		}
 	}
-	g.forget()
-	return c
+	follows = g.follows(c.Generation)
+	*g = gathered{wanted: g.wanted, generation: c.Generation}
+	return c, follows
 }
 
 // step notes that an element was added or deleted.

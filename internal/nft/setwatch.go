@@ -34,8 +34,8 @@ type Commit struct {
 	Ingress []TableID
 	// Changes are those of elements of the sets that were subscribed to, one for a set.
 	Changes []element.Change
-	// Lost says that notifications did not fit into the socket's buffer: anything may have changed, and whoever knows
-	// elements has to read them again.
+	// Lost says that notifications did not fit into the socket's buffer, or that one is missing: anything may have
+	// changed, and whoever knows elements has to read them again.
 	Lost bool
 	// Err ends the commits; the channel closes behind it.
 	Err error
@@ -56,6 +56,7 @@ type SetWatch struct {
 	conn    *netlink.Conn
 	raw     syscall.RawConn
 	buf     []byte
+	queue   *queue
 	commits chan Commit
 
 	mu       sync.Mutex
@@ -70,7 +71,7 @@ type SetWatch struct {
 const setWatchBuffer = 256 << 20
 
 // WatchSets reports every nf_tables transaction in the calling thread's network namespace from now on. Commits ends
-// with the context. A reader that is slow costs commits, which one with Lost reports.
+// with the context. They wait for a reader that is slow, and take memory meanwhile.
 func WatchSets(ctx context.Context) (*SetWatch, error) {
 	return watchSets(ctx, setWatchBuffer)
 }
@@ -80,7 +81,7 @@ func watchSets(ctx context.Context, buffer int) (*SetWatch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch sets: open netlink socket: %w", err)
 	}
-	w := &SetWatch{conn: conn, buf: make([]byte, datagram), commits: make(chan Commit)}
+	w := &SetWatch{conn: conn, buf: make([]byte, datagram), queue: newQueue(), commits: make(chan Commit)}
 	if err := w.join(buffer); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("watch sets: %w", err)
@@ -89,10 +90,14 @@ func watchSets(ctx context.Context, buffer int) (*SetWatch, error) {
 		_ = conn.SetReadDeadline(time.Unix(1, 0)) // in the past: wakes the reader
 	})
 	go func() {
-		defer close(w.commits)
+		defer w.queue.end()
 		defer func() { _ = conn.Close() }()
 		defer stop()
 		w.forward(ctx)
+	}()
+	go func() {
+		defer close(w.commits)
+		w.queue.deliver(ctx, w.commits)
 	}()
 	return w, nil
 }
@@ -178,7 +183,8 @@ func (w *SetWatch) note(c *Commit) {
 	})
 }
 
-// forward turns notifications into commits until the context ends or the socket fails.
+// forward turns notifications into commits until the context ends or the socket fails. It waits for no reader: the time
+// that an element has left is told as of the notification, and the socket must not run full.
 func (w *SetWatch) forward(ctx context.Context) {
 	g := gathered{wanted: w.wanted}
 	for {
@@ -187,7 +193,7 @@ func (w *SetWatch) forward(ctx context.Context) {
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
 			g.forget()
-			done, err = []Commit{{Lost: true}}, drain(w.conn)
+			done, err = []Commit{{Lost: true}}, drain(w.raw)
 		case err == nil:
 			done = g.datagram(b, time.Now())
 		}
@@ -199,11 +205,7 @@ func (w *SetWatch) forward(ctx context.Context) {
 		}
 		for _, c := range done {
 			w.note(&c)
-			select {
-			case w.commits <- c:
-			case <-ctx.Done():
-				return
-			}
+			w.queue.put(c)
 		}
 		if err != nil {
 			return

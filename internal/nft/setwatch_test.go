@@ -2,6 +2,7 @@ package nft
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/nft-offload/nft-offload/internal/plan/element"
 	"github.com/nft-offload/nft-offload/internal/plan/share"
@@ -258,9 +260,15 @@ func TestSetWatch_SetsThatWereMade_AreRememberedUntilTheyChange(t *testing.T) {
 func TestSetWatch_FullBuffer_ReportsLossAndGoesOn(t *testing.T) {
 	ns := nsWith(t, "table ip t {\nset s {\ntype inet_service\n}\n}\n")
 	w := setWatching(t, ns, 0) // the kernel's minimum
-	for i := range 20 {        // nobody reads
+	busy := make(chan struct{})
+	w.Subscribe(func(element.SetID) bool {
+		<-busy
+		return true
+	})
+	for i := range 20 { // the socket is not read
 		ns.NFTables(fmt.Sprintf("add element ip t s { %d }\n", i))
 	}
+	close(busy)
 	c := nextCommit(t, w)
 	for !c.Lost {
 		c = nextCommit(t, w)
@@ -268,5 +276,56 @@ func TestSetWatch_FullBuffer_ReportsLossAndGoesOn(t *testing.T) {
 	ns.NFTables("add element ip t s { 1000 }\n")
 	for told(c) != "s{+03e8}" {
 		c = nextCommit(t, w)
+	}
+}
+
+// Else what is left of an element's time would be counted from when somebody reads of it.
+func TestSetWatch_NobodyReads_CommitsAreDecodedAllTheSame(t *testing.T) {
+	ns := nsWith(t, "table ip t {\nset s {\ntype inet_service\nflags timeout\n}\n}\n")
+	w := setWatching(t, ns, setWatchBuffer)
+	const many = 5
+	for i := range many {
+		ns.NFTables(fmt.Sprintf("add element ip t s { %d timeout 1h }\n", i))
+	}
+	testkit.MustAwait(t, 10*time.Second, func() error {
+		w.queue.mu.Lock()
+		defer w.queue.mu.Unlock()
+		if n := len(w.queue.waiting); n != many-1 { // one is being delivered
+			return fmt.Errorf("%d commits wait", n)
+		}
+		return nil
+	})
+	decoded := time.Now()
+	for i := range many {
+		c := nextCommit(t, w)
+		if got, want := told(c), fmt.Sprintf("s{+%04x@}", i); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		for e := range c.Changes[0].Added.All() {
+			if e.Expires.After(decoded.Add(time.Hour)) {
+				t.Errorf("element %d expires %v late", i, e.Expires.Sub(decoded)-time.Hour)
+			}
+		}
+	}
+}
+
+func TestGathered_GapInGenerations_IsALoss(t *testing.T) {
+	gen := func(n uint32) []byte {
+		return notification(unix.NFT_MSG_NEWGEN, attribute(unix.NFTA_GEN_ID, binary.BigEndian.AppendUint32(nil, n)))
+	}
+	g := gathered{wanted: func(element.SetID) bool { return true }}
+	var got []string
+	for _, n := range []uint32{7, 8, 10, 11, 1<<32 - 1, 1, 2} {
+		for _, c := range g.datagram(gen(n), time.Unix(1, 0)) {
+			got = append(got, fmt.Sprint(c.Generation, c.Lost))
+		}
+	}
+	g.forget() // a loss that is known
+	for _, c := range g.datagram(gen(20), time.Unix(1, 0)) {
+		got = append(got, fmt.Sprint(c.Generation, c.Lost))
+	}
+	want := []string{"7 false", "8 false", "0 true", "11 false", "0 true", "1 false", "2 false", "20 false"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"syscall"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -39,7 +39,11 @@ func watch(ctx context.Context, buffer int) (<-chan Event, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch nf_tables: open netlink socket: %w", err)
 	}
-	if err := subscribe(conn, buffer); err != nil {
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		err = subscribe(conn, buffer)
+	}
+	if err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("watch nf_tables: %w", err)
 	}
@@ -51,17 +55,17 @@ func watch(ctx context.Context, buffer int) (<-chan Event, error) {
 		defer close(events)
 		defer func() { _ = conn.Close() }()
 		defer stop()
-		forward(ctx, conn, events)
+		forward(ctx, conn, raw, events)
 	}()
 	return events, nil
 }
 
 // forward turns notifications into events until the context ends or the socket fails.
-func forward(ctx context.Context, conn *netlink.Conn, events chan<- Event) {
+func forward(ctx context.Context, conn *netlink.Conn, raw syscall.RawConn, events chan<- Event) {
 	for {
 		batch, err := receive(conn)
 		if errors.Is(err, unix.ENOBUFS) {
-			batch, err = []Event{{Lost: true}}, drain(conn)
+			batch, err = []Event{{Lost: true}}, drain(raw)
 		}
 		if ctx.Err() != nil {
 			return
@@ -82,26 +86,25 @@ func forward(ctx context.Context, conn *netlink.Conn, events chan<- Event) {
 	}
 }
 
-// drainWait is how long an empty socket is waited on before it counts as empty.
-const drainWait = time.Millisecond
-
 // drain throws away what is queued. A socket that has overflowed says so once and then drops everything until its
 // queue has been empty (NETLINK_S_CONGESTED, net/netlink/af_netlink.c): the loss must be reported behind that, or
-// changes after the report could be lost without another one.
-func drain(conn *netlink.Conn) error {
-	for {
-		if err := conn.SetReadDeadline(time.Now().Add(drainWait)); err != nil {
-			return err
+// changes after the report could be lost without another one. A read deadline would not tell that the queue is empty: Go
+// looks at it before it reads.
+func drain(raw syscall.RawConn) error {
+	var err error
+	failed := raw.Read(func(fd uintptr) bool {
+		var b [1]byte // the rest of the datagram goes with it
+		for {
+			_, _, err = unix.Recvfrom(int(fd), b[:], unix.MSG_DONTWAIT)
+			if err != nil && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ENOBUFS) {
+				return true
+			}
 		}
-		_, err := conn.Receive()
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			// The context's own deadline may just have been overwritten; the caller looks at the context next.
-			return conn.SetReadDeadline(time.Time{})
-		}
-		if err != nil && !errors.Is(err, unix.ENOBUFS) {
-			return err
-		}
+	})
+	if failed == nil && !errors.Is(err, unix.EAGAIN) {
+		failed = err
 	}
+	return failed
 }
 
 // subscribe sets the filter and the buffer before it joins the group.

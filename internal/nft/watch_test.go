@@ -2,10 +2,14 @@ package nft
 
 import (
 	"context"
+	"errors"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/nft-offload/nft-offload/internal/testkit"
 )
@@ -96,5 +100,42 @@ func TestWatch_OtherNamespace_IsNotReported(t *testing.T) {
 	case e := <-events:
 		t.Errorf("two events for one transaction: %+v and %+v", first, e)
 	case <-time.After(50 * time.Millisecond): // nothing can announce that nothing comes
+	}
+}
+
+// Until the queue has been empty the kernel drops more, and does not say so again.
+func TestDrain_FullSocket_LeavesNothingAndHearsWhatComes(t *testing.T) {
+	ns := nsWith(t, "")
+	var conn *netlink.Conn
+	if err := ns.Do(func() (err error) {
+		if conn, err = netlink.Dial(unix.NETLINK_NETFILTER, nil); err != nil {
+			return err
+		}
+		return subscribe(conn, 0)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 10 { // nobody reads
+		ns.Run("nft", "add", "table", "ip", "a")
+		ns.Run("nft", "delete", "table", "ip", "a")
+	}
+	if err := drain(raw); err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) {
+		if _, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_DONTWAIT); !errors.Is(err, unix.EAGAIN) {
+			t.Errorf("the socket is not empty: %v", err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ns.Run("nft", "add", "table", "ip", "a")
+	if batch, err := receive(conn); err != nil || len(batch) != 1 {
+		t.Errorf("then %v, %v", batch, err)
 	}
 }

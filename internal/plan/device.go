@@ -54,9 +54,10 @@ func (a ability) has(c caps.Condition) bool { return slices.Contains(a.profile.C
 
 // abilities finds out about devices, and remembers.
 type abilities struct {
-	machine caps.Machine
-	options Options
-	seen    map[string]ability
+	machine   caps.Machine
+	options   Options
+	wildcards []string
+	seen      map[string]ability
 }
 
 func (as *abilities) of(name string) ability {
@@ -69,9 +70,10 @@ func (as *abilities) of(name string) ability {
 }
 
 func (as *abilities) look(name string) ability {
+	unnamed := as.wildcard(name)
 	d, ok := as.machine.Device(name)
 	if !ok {
-		f := Finding{Reason: reason.DeviceUnknown, Detail: name}
+		f := first(unnamed, Finding{Reason: reason.DeviceUnknown, Detail: name})
 		return ability{xdp: f, tc: f, hardware: f}
 	}
 	a := ability{device: d, known: true}
@@ -87,7 +89,7 @@ func (as *abilities) look(name string) ability {
 		a.hardware = as.deviceHardware(a)
 	}
 	program, filter := foreign(d)
-	a.xdp, a.tc, a.hardware = first(a.xdp, program, filter), first(a.tc, filter), first(a.hardware, program, filter)
+	a.xdp, a.tc, a.hardware = first(a.xdp, program, filter, unnamed), first(a.tc, filter, unnamed), first(a.hardware, program, filter, unnamed)
 	switch {
 	case a.xdp.None():
 		a.tier = XDP

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/nft-offload/nft-offload/internal/plan/cond"
@@ -109,10 +110,23 @@ type way struct {
 // baseChain appends the entries of a base chain for packets of a device.
 func (f *flattener) baseChain(t *ruleset.Table, c *ruleset.Chain, device space.Space) {
 	w := way{table: t, base: c, scan: f.reader.Start(t).With(device)}
+	from := len(f.entries)
 	f.room += len(c.Rules)
 	f.chain(c, w)
 	if c.Base.Policy == string(ruleset.Drop) {
 		f.append(&entry{chain: c, effect: effect{ending: drops}, space: w.scan.Space, end: w.scan.Space}, w)
+	}
+	if t.Fleeting() {
+		leaveToKernel(f.entries[from:], Finding{Reason: reason.TableOwned, Detail: fmt.Sprintf("table %s %s", t.Family, t.Name)})
+	}
+}
+
+// leaveToKernel pins all effects of entries.
+func leaveToKernel(entries []*entry, why Finding) {
+	for _, e := range entries {
+		if !e.effect.none() {
+			e.effect.pinned = first(e.effect.pinned, why)
+		}
 	}
 }
 

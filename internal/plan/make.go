@@ -17,7 +17,7 @@ import (
 func Make(rs *ruleset.Ruleset, m caps.Machine, o Options) *Plan {
 	b := &builder{
 		rs: rs, plan: &Plan{Chains: []*Chain{}, Flowtables: []*Flowtable{}, Devices: []*Device{}}, reader: space.NewReader(rs, o.SetsChange),
-		able:   &abilities{machine: m, options: o, seen: map[string]ability{}},
+		able:   &abilities{machine: m, options: o, wildcards: wildcards(rs), seen: map[string]ability{}},
 		placed: map[*ruleset.Rule][]Placement{}, policies: map[*ruleset.Chain][]Placement{},
 	}
 	if m.Kernel.Version.Known() {
@@ -74,17 +74,9 @@ type group struct {
 
 // groups finds the devices of ingress chains, and puts those together that cannot be told apart.
 func (b *builder) groups() []*group {
-	chains, flowtables := map[string][]hooked{}, map[string][]hooked{}
+	chains := map[string][]hooked{}
 	var names []string
 	for _, t := range b.rs.Tables {
-		// Of one priority the flowtable counts as the first: which one it is depends on the order of loading.
-		for _, f := range t.Flowtables {
-			for _, d := range f.Devices {
-				if slices.Contains(b.handover, "@"+f.Name) && !t.Dormant() {
-					flowtables[d] = append(flowtables[d], hooked{table: t, flowtable: f})
-				}
-			}
-		}
 		for _, c := range t.Chains {
 			if !early(t, c) {
 				continue
@@ -101,7 +93,8 @@ func (b *builder) groups() []*group {
 	var out []*group
 	byKey := map[string]*group{}
 	for _, d := range names {
-		cs := slices.Concat(flowtables[d], chains[d])
+		// Of one priority the flowtable counts as the first: which one it is depends on the order of loading.
+		cs := slices.Concat(b.flowtablesOf(d), chains[d])
 		slices.SortStableFunc(cs, func(a, c hooked) int { return cmp.Compare(a.priority(), c.priority()) })
 		key := b.key(d, cs)
 		g := byKey[key]
@@ -111,6 +104,20 @@ func (b *builder) groups() []*group {
 			out = append(out, g)
 		}
 		g.devices = append(g.devices, d)
+	}
+	return out
+}
+
+// flowtablesOf are those on a device that flows are added to.
+func (b *builder) flowtablesOf(device string) []hooked {
+	var out []hooked
+	for _, t := range b.rs.Tables {
+		for _, f := range t.Flowtables {
+			on := slices.ContainsFunc(f.Devices, func(name string) bool { return means(name, device) })
+			if on && slices.Contains(b.handover, "@"+f.Name) && !t.Dormant() {
+				out = append(out, hooked{table: t, flowtable: f})
+			}
+		}
 	}
 	return out
 }

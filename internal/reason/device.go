@@ -23,9 +23,10 @@ const (
 	ChainAndFlowtableClash
 	HookChosen
 	DeviceNotEthernet
+	DeviceWildcard
 )
 
-const firstMachine = DeviceNotEthernet + 1
+const firstMachine = DeviceWildcard + 1
 
 func deviceInfo(r Reason) Info {
 	if r <= EswitchLegacy {
@@ -85,6 +86,8 @@ func deviceXDPInfo(r Reason) Info {
 		return Info{"hook-chosen", "the user chose another hook for the device, or none", "leave `--device DEV=...` out", "nft-offload run --help", ""}
 	case DeviceNotEthernet:
 		return Info{"device-not-ethernet", "the device's packets have no Ethernet header, as programs expect it", "nothing", "include/uapi/linux/if_arp.h", ""}
+	case DeviceWildcard:
+		return Info{"device-wildcard", "an ingress chain hangs on all devices of a name with an asterisk, and this is one: which of its rules come first is not known", "list the devices of the chain by their names", "net/netfilter/nf_tables_api.c nft_hook_find_ops", "6.16 and later"}
 	default:
 		return Info{}
 	}

@@ -50,9 +50,10 @@ const (
 	NoDeviceEarly
 	MapJumps
 	MatchNoPlace
+	TableOwned
 )
 
-const firstChain = MatchNoPlace + 1
+const firstChain = TableOwned + 1
 
 func ruleInfo(r Reason) Info {
 	switch {

@@ -93,6 +93,11 @@ func ruleEarlyInfo(r Reason) Info {
 			"match-no-place", "the rule reads an option, an extension header or a chunk: where it is, and whether, depends on what is before it",
 			"nothing, or match on a field of a fixed place", "net/netfilter/nft_exthdr.c", "",
 		}
+	case TableOwned:
+		return Info{
+			"table-owned", "the table belongs to a process (`flags owner`) and is gone with its socket: nf_tables may not say so, and rules executed early would stay",
+			"`flags owner, persist` (Linux 6.9), or a table without an owner", "net/netfilter/nf_tables_api.c nft_rcv_nl_event", "",
+		}
 	case NoDeviceEarly:
 		return Info{
 			"no-device-early", "none of the chain's devices can execute rules early",

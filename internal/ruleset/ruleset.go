@@ -175,6 +175,11 @@ func (t *Table) Flowtable(name string) *Flowtable {
 	return nil
 }
 
+// Fleeting reports whether the table is gone when the process that made it closes its socket.
+func (t *Table) Fleeting() bool {
+	return slices.Contains(t.Flags, "owner") && !slices.Contains(t.Flags, "persist")
+}
+
 // Dormant reports whether the table's chains are not hooked.
 func (t *Table) Dormant() bool {
 	return slices.Contains(t.Flags, "dormant")

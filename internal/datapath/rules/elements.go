@@ -40,7 +40,8 @@ func (e *FullError) Error() string {
 // The keys of the map are canonical words (element.Words), and its values 0, or the verdict of a verdict map
 // (bpfgen.VerdictData).
 //
-// Methods may be called from any goroutine.
+// Methods may be called from any goroutine. After Close they do nothing: no program looks into the map any more, and its
+// memory may be gone.
 type Contents struct {
 	id     element.SetID
 	set    share.Set
@@ -119,6 +120,9 @@ func (c *Contents) split() bool { return c.set.Ranges && len(c.set.Parts) == 1 }
 func (c *Contents) Replace(list *element.List) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed {
+		return nil
+	}
 	if err := c.replace(list); err != nil {
 		return fmt.Errorf("fill the map of set %s: %w", c.id, err)
 	}
@@ -147,6 +151,9 @@ func (c *Contents) replace(list *element.List) error {
 func (c *Contents) Apply(change element.Change) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed {
+		return nil
+	}
 	if err := c.apply(change); err != nil {
 		return fmt.Errorf("change the map of set %s: %w", c.id, err)
 	}
@@ -182,6 +189,9 @@ func (c *Contents) apply(change element.Change) error {
 func (c *Contents) Atomic(change element.Change) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed {
+		return true
+	}
 	if change.Made || change.Gone || !c.store.atomic(change.Deleted.Len()+change.Added.Len()) {
 		return false
 	}

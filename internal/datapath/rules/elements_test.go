@@ -313,3 +313,23 @@ func TestContents_ManyPoints_KeepVerdictsAndTimes(t *testing.T) {
 		t.Errorf("the first interval is now %v, %v", e, ok)
 	}
 }
+
+// The map's memory is gone then: touching it would end the process.
+func TestContents_AfterClose_DoNothing(t *testing.T) {
+	for name, s := range map[string]share.Set{
+		"hash": {Parts: parts(16)}, "tree": {Parts: parts(16), Ranges: true}, "tuple": {Parts: parts(16, 16), Ranges: true},
+	} {
+		c := bare(t, s, 100)
+		c.Close()
+		change := element.Change{Added: *list(1, 2), Deleted: *list(3)}
+		if err := c.Replace(list(1, 2)); err != nil {
+			t.Errorf("%s: Replace: %v", name, err)
+		}
+		if err := c.Apply(change); err != nil {
+			t.Errorf("%s: Apply: %v", name, err)
+		}
+		if !c.Atomic(change) {
+			t.Errorf("%s: a change that is not made is not atomic", name)
+		}
+	}
+}

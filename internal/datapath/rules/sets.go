@@ -25,6 +25,9 @@ type sets struct {
 type setKey struct {
 	id   element.SetID
 	spec mapShape
+	// How elements become keys and values: types of one size may differ in it.
+	parts            string
+	ranges, verdicts bool
 }
 
 // mapShape is what of a bpfgen.Map makes maps exchangeable.
@@ -41,12 +44,17 @@ type setMap struct {
 
 func newSets(report func(error)) *sets { return &sets{report: report, maps: map[setKey]*setMap{}} }
 
+func keyOf(set share.Set, m bpfgen.Map) setKey {
+	return setKey{
+		id:    element.SetID{Family: set.Family, Table: set.Table, Name: set.Name},
+		spec:  mapShape{m.Kind, m.KeySize, m.ValueSize, m.Entries},
+		parts: fmt.Sprint(set.Parts), ranges: set.Ranges, verdicts: set.Verdicts,
+	}
+}
+
 // take returns the map of a set, for a program that gives it back.
 func (s *sets) take(set share.Set, m bpfgen.Map) (setKey, *ebpf.Map, error) {
-	k := setKey{
-		id:   element.SetID{Family: set.Family, Table: set.Table, Name: set.Name},
-		spec: mapShape{m.Kind, m.KeySize, m.ValueSize, m.Entries},
-	}
+	k := keyOf(set, m)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if have := s.maps[k]; have != nil {

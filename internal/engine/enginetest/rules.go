@@ -113,6 +113,7 @@ type Sets struct {
 	lists      map[element.SetID]*element.List
 	did        []string
 	failing    error
+	stalled    <-chan struct{}
 	coarse     bool
 }
 
@@ -170,7 +171,22 @@ func (s *Sets) Replace(id element.SetID, l *element.List) error {
 }
 
 // Apply writes "change SET", and so on.
-func (s *Sets) Apply(c element.Change) error { return s.note(fmt.Sprintf("change %s", c.Set)) }
+func (s *Sets) Apply(c element.Change) error {
+	s.mu.Lock()
+	stalled := s.stalled
+	s.mu.Unlock()
+	if stalled != nil {
+		<-stalled
+	}
+	return s.note(fmt.Sprintf("change %s", c.Set))
+}
+
+// Stall makes Apply wait until the channel is closed.
+func (s *Sets) Stall(until <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stalled = until
+}
 
 func (s *Sets) note(what string) error {
 	if s.rules.Executing() {
