@@ -109,6 +109,29 @@ func TestTransactionOfTwoSetsIsSeenWhole(t *testing.T) {
 	})
 }
 
+// A set may take a minute to change, and what is heard meanwhile must not wait for that.
+func TestRulesAreSuspendedByAChangeBehindElementsThatTakeLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		r.machine.AddLink(enginetest.Veth("r0"))
+		r.setRules(t, nil, dropSet)
+		r.run(t)
+		settle()
+		done := make(chan struct{})
+		r.sets.Stall(done)
+		r.machine.Announce(engine.Change{Elements: []element.Change{{Set: blocked()}}, Generation: 5})
+		synctest.Wait()
+		r.wantExecuting(t, true, "while the set changes, which packets see at once")
+		r.setRules(t, nil, dropSet, drop(1))
+		synctest.Wait()
+		r.wantExecuting(t, false, "the rules have changed")
+		close(done)
+		settle()
+		wantDevices(t, r, "2 r0 alone, 2 rules at tc")
+		r.wantExecuting(t, true, "read again")
+	})
+}
+
 func TestElementsThatAreWrongSuspendRulesUntilTheyAreReadAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig()
