@@ -50,10 +50,10 @@ func shapes() []shape {
 			ip ttl 0 ip saddr . udp dport @c drop
 			ip6 hoplimit 0 ip6 saddr vmap @d`},
 		{"alone", 2000, `
+			tcp flags & (syn | ack) == syn tcp dport 0 tcp sport 1-1000 drop
 			@nh,3,32 0x101 counter drop
 			@ll,40,40 & 0xfff0ff 0x5 drop
-			@th,32,32 & 0xf0f0 != 0 udp sport 0 counter drop
-			tcp flags & (syn | ack) == syn tcp dport 0 tcp sport 1-1000 drop`},
+			@th,32,32 & 0xf0f0 != 0 udp sport 0 counter drop`},
 		{"jumps", 1000, "udp sport 0 counter jump over"},
 	}
 }
