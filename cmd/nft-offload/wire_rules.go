@@ -146,7 +146,7 @@ type sets struct {
 func (s sets) Subscribe(want []element.SetID) { s.source.subscribe(want) }
 
 func (s sets) List(ctx context.Context, set element.SetID) (*element.List, error) {
-	return nft.Elements(ctx, set)
+	return s.source.elements(ctx, set)
 }
 
 func (s sets) Replace(set element.SetID, list *element.List) error {
@@ -226,6 +226,22 @@ func (w *watchedRules) subscribe(ids []element.SetID) {
 	}
 }
 
+// elements reads a set. The kernel need not be asked about one that it has just told of.
+func (w *watchedRules) elements(ctx context.Context, id element.SetID) (*element.List, error) {
+	w.mu.Lock()
+	watch := w.watch
+	w.mu.Unlock()
+	if watch == nil {
+		return nft.Elements(ctx, id)
+	}
+	return watch.Elements(ctx, id)
+}
+
+// atIngress reports whether rules at ingress may look into a set.
+func atIngress(id element.SetID) bool {
+	return id.Family == ruleset.Netdev || id.Family == ruleset.Inet
+}
+
 func (w *watchedRules) Watch(ctx context.Context) (<-chan engine.Change, error) {
 	watch, err := nft.WatchSets(ctx)
 	if err != nil {
@@ -236,6 +252,7 @@ func (w *watchedRules) Watch(ctx context.Context) (<-chan engine.Change, error) 
 	want := w.want
 	w.mu.Unlock()
 	watch.Subscribe(func(id element.SetID) bool { return want[id] })
+	watch.Remember(atIngress)
 	return w.join(ctx, translate(ctx, watch.Commits(), w.change)), nil
 }
 

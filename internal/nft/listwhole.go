@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,26 +14,29 @@ import (
 // ListWhole reads the live ruleset, both as the flow fast path needs it and whole, but for the elements of named sets: a
 // set may have a million. Sets that stand for a lowered flowtable have theirs.
 func ListWhole(ctx context.Context) (handover.Ruleset, *ruleset.Ruleset, error) {
-	var l rawListing
-	var err error
-	if l.text, err = run(ctx, "list", "", "", "-t", "list", "ruleset"); err == nil {
-		l.json, err = run(ctx, "list", "", "", "-j", "-t", "list", "ruleset")
-	}
+	l, err := listBoth(ctx, "-j", "-t", "list", "ruleset")
 	if err != nil {
 		return handover.Ruleset{}, nil, err
 	}
 	if l.json, err = withLowered(ctx, l.json); err != nil {
 		return handover.Ruleset{}, nil, fmt.Errorf("read ruleset: %w", err)
 	}
+	var rs *ruleset.Ruleset
+	decoded := make(chan error, 1)
+	go func() { // of 10,000 rules, either takes a tenth of a second
+		var err error
+		rs, err = l.ruleset()
+		decoded <- err
+	}()
 	h, err := handover.Decode(l.json)
 	if err == nil {
 		err = complete(&h)
 	}
 	if err != nil {
-		return handover.Ruleset{}, nil, fmt.Errorf("read ruleset: %w", err)
+		err = fmt.Errorf("read ruleset: %w", err)
 	}
-	rs, err := l.ruleset()
-	return h, rs, err
+	rerr := <-decoded
+	return h, rs, cmp.Or(err, rerr)
 }
 
 // withLowered puts the sets that stand for flowtables into a listing with their elements.

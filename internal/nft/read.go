@@ -1,10 +1,12 @@
 package nft
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
@@ -57,17 +59,31 @@ func (e *NoNamespaceError) Unwrap() error { return e.Err }
 // leaves out.
 type rawListing struct{ json, text []byte }
 
-// listAll lists the ruleset of this thread's network namespace.
+// listAll lists the ruleset of this thread's network namespace, with the elements of sets.
 func listAll(ctx context.Context) (rawListing, error) {
-	var l rawListing
-	var err error
-	if l.text, err = run(ctx, "list", "", "", "-t", "list", "ruleset"); err == nil {
-		l.json, err = run(ctx, "list", "", "", "-j", "list", "ruleset")
-	}
+	l, err := listBoth(ctx, "-j", "list", "ruleset")
 	if refused, ok := errors.AsType[*Error](err); ok && refused.Crashed {
 		return l, ErrJSON
 	}
 	return l, err
+}
+
+// listBoth lists the ruleset as text without elements, and as JSON as it is told, both at the same time: for a large
+// ruleset either takes a second.
+func listBoth(ctx context.Context, asJSON ...string) (l rawListing, err error) {
+	runtime.LockOSThread() // see run
+	defer runtime.UnlockOSThread()
+	text, err := start(ctx, "list", "", "", "-t", "list", "ruleset")
+	if err != nil {
+		return l, err
+	}
+	doc, err := start(ctx, "list", "", "", asJSON...)
+	if err == nil {
+		l.json, err = doc.wait(ctx)
+	}
+	var terr error
+	l.text, terr = text.wait(ctx)
+	return l, cmp.Or(terr, err)
 }
 
 // ruleset decodes a listing.

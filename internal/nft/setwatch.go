@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"syscall"
@@ -62,7 +63,14 @@ type SetWatch struct {
 	mu       sync.Mutex
 	want     func(element.SetID) bool
 	remember func(element.SetID) bool
-	made     map[element.SetID]*element.List
+	made     map[element.SetID]*made
+}
+
+// made is a set as the transaction that made it left it.
+type made struct {
+	list *element.List
+	// passed says that a subscription left it out.
+	passed bool
 }
 
 // setWatchBuffer is the receive buffer, bytes. The kernel takes twice as much for it, but only while it is needed: it is
@@ -124,15 +132,26 @@ func (w *SetWatch) Commits() <-chan Commit { return w.commits }
 
 // Subscribe replaces what says whose elements are reported; at first, nobody's are. It holds for all transactions that
 // are committed after it returned. Want must not take long: it is asked about every set of a transaction.
+//
+// It also forgets the sets that are remembered and that two subscriptions have left out: the first may have been decided
+// on before they were made.
 func (w *SetWatch) Subscribe(want func(element.SetID) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.want = want
+	maps.DeleteFunc(w.made, func(set element.SetID, m *made) bool {
+		if want != nil && want(set) {
+			return false
+		}
+		gone := m.passed
+		m.passed = true
+		return gone
+	})
 }
 
 // Remember replaces what says which sets are remembered from the transaction that makes them until they change, so that
 // Elements of the watch need not read them: the kernel takes a minute to tell of a million prefixes a second time. A
-// million addresses take 4 MB.
+// million addresses take 4 MB. It is asked as want of Subscribe is.
 func (w *SetWatch) Remember(sets func(element.SetID) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -142,11 +161,11 @@ func (w *SetWatch) Remember(sets func(element.SetID) bool) {
 // Elements is Elements of a set, which may be remembered; then it is forgotten.
 func (w *SetWatch) Elements(ctx context.Context, set element.SetID) (*element.List, error) {
 	w.mu.Lock()
-	l := w.made[set]
+	m := w.made[set]
 	delete(w.made, set)
 	w.mu.Unlock()
-	if l != nil {
-		return l, nil
+	if m != nil {
+		return m.list, nil
 	}
 	return Elements(ctx, set)
 }
@@ -170,14 +189,14 @@ func (w *SetWatch) note(c *Commit) {
 		delete(w.made, x.Set)
 		if x.Made && w.remember != nil && w.remember(x.Set) {
 			if w.made == nil {
-				w.made = map[element.SetID]*element.List{}
+				w.made = map[element.SetID]*made{}
 			}
 			l := &x.Added
 			if x.Points {
 				l = l.Join()
 			}
 			l.Generation = element.Generation(c.Generation)
-			w.made[x.Set] = l
+			w.made[x.Set] = &made{list: l}
 		}
 		return w.want == nil || !w.want(x.Set)
 	})

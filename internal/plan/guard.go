@@ -9,10 +9,10 @@ import (
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
-// begin writes what the kernel asks before the first rule of a base chain. Chains of family inet see well-formed packets
+// begin writes what the kernel asks before entry i, the first rule of a base chain; next is that of the next one. Chains of family inet see well-formed packets
 // of IP only: the kernel drops malformed ones there without a rule, and others pass by (net/netfilter/nft_chain_filter.c
 // nft_do_chain_inet_ingress).
-func (b *shareBuilder) begin(all []*entry, i int) {
+func (b *shareBuilder) begin(all []*entry, i, next int) {
 	base := all[i].base
 	if base == nil || base.Family != ruleset.Inet {
 		return
@@ -26,7 +26,7 @@ func (b *shareBuilder) begin(all []*entry, i int) {
 	first := len(b.share.Entries) + 3
 	b.append(share.Entry{Rule: ref, Conds: []share.Cond{ip, fine}, Ending: share.Leaves, To: first}, 0)
 	b.append(share.Entry{Rule: ref, Conds: []share.Cond{ip}, Ending: share.Leaves}, len(all))
-	b.append(share.Entry{Rule: ref, Ending: share.Leaves}, nextChain(all, i))
+	b.append(share.Entry{Rule: ref, Ending: share.Leaves}, next)
 }
 
 // leaveTagged writes that frames with a VLAN tag are left to the kernel: another one may be hidden, which the kernel takes

@@ -44,14 +44,16 @@ func (j *judged) share() share.Share {
 	if !j.listed && slices.ContainsFunc(j.entries, (*entry).hidesVersion) {
 		b.leaveForeignICMP()
 	}
+	next := 0 // the first entry of the next base chain
 	for i, e := range j.entries {
 		b.at[i] = len(b.share.Entries)
-		if i == 0 || e.base != j.entries[i-1].base {
-			b.begin(j.entries, i)
+		if i == next {
+			next = nextChain(j.entries, i)
+			b.begin(j.entries, i, next)
 		}
 		switch {
 		case e.runs():
-			b.add(e, target(j.entries, i), nextChain(j.entries, i))
+			b.add(e, target(e, next), next)
 		case !e.effect.none() && !e.space.Empty() && e.flowtable == nil:
 			b.share.Whole = false
 		}
@@ -64,11 +66,11 @@ func (j *judged) share() share.Share {
 	return b.share
 }
 
-// target is the entry at which a packet goes on that leaves at another.
-func target(all []*entry, i int) int {
-	switch e := all[i]; e.effect.ending {
+// target is the entry at which a packet goes on that leaves at another, before the next base chain.
+func target(e *entry, next int) int {
+	switch e.effect.ending {
 	case accepts:
-		return nextChain(all, i)
+		return next
 	case leaves, decides:
 		return e.to
 	case goesOn, drops, forwards, unknown:
@@ -76,7 +78,7 @@ func target(all []*entry, i int) int {
 	return 0
 }
 
-// nextChain is the first entry of the next base chain.
+// nextChain is the first entry of the base chain behind that of an entry.
 func nextChain(all []*entry, i int) int {
 	for n := i + 1; n < len(all); n++ {
 		if all[n].base != all[i].base {
