@@ -172,6 +172,8 @@ type watchedRules struct {
 	fresh map[nft.TableID]bool
 	// wrong has what is said of elements that expired and are there still: the programs must not go on with them.
 	wrong chan error
+	// compared are the rules that nft lists as the kernel executes them.
+	compared nft.Comparison
 }
 
 func newWatchedRules() *watchedRules {
@@ -188,7 +190,7 @@ func (w *watchedRules) report(err error) {
 
 func (w *watchedRules) Read(ctx context.Context) (handover.Ruleset, error) {
 	seen := w.told()
-	h, whole, err := nft.ListWhole(ctx)
+	h, whole, err := nft.ListWhole(ctx, &w.compared)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.know(whole, err, seen)

@@ -12,8 +12,9 @@ import (
 )
 
 // ListWhole reads the live ruleset, both as the flow fast path needs it and whole, but for the elements of named sets: a
-// set may have a million. Sets that stand for a lowered flowtable have theirs.
-func ListWhole(ctx context.Context) (handover.Ruleset, *ruleset.Ruleset, error) {
+// set may have a million. Sets that stand for a lowered flowtable have theirs. Rules that the kernel executes otherwise are
+// marked; the comparison is to be the same each time.
+func ListWhole(ctx context.Context, c *Comparison) (handover.Ruleset, *ruleset.Ruleset, error) {
 	l, err := listBoth(ctx, "-j", "-t", "list", "ruleset")
 	if err != nil {
 		return handover.Ruleset{}, nil, err
@@ -32,11 +33,14 @@ func ListWhole(ctx context.Context) (handover.Ruleset, *ruleset.Ruleset, error) 
 	if err == nil {
 		err = complete(&h)
 	}
-	if err != nil {
-		err = fmt.Errorf("read ruleset: %w", err)
-	}
 	rerr := <-decoded
-	return h, rs, cmp.Or(err, rerr)
+	if err = cmp.Or(err, rerr); err == nil {
+		err = c.Mark(ctx, rs)
+	}
+	if err != nil {
+		return handover.Ruleset{}, nil, fmt.Errorf("read ruleset: %w", err)
+	}
+	return h, rs, nil
 }
 
 // withLowered puts the sets that stand for flowtables into a listing with their elements.

@@ -25,7 +25,7 @@ func TestListWholeSaysOfFlowsWhatListSaysAndLeavesElementsOut(t *testing.T) {
 	var rs *ruleset.Ruleset
 	err := ns.Do(func() (err error) {
 		if part, err = nft.List(context.Background()); err == nil {
-			whole, rs, err = nft.ListWhole(context.Background())
+			whole, rs, err = nft.ListWhole(context.Background(), &nft.Comparison{})
 		}
 		return err
 	})

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net"
 
-	"github.com/vishvananda/netlink"
-
 	"github.com/nft-offload/nft-offload/internal/handover"
 )
 
@@ -26,7 +24,7 @@ func preview(ctx context.Context, src Source, p program) (handover.Ruleset, erro
 	}
 	var r handover.Ruleset
 	err = inScratch(func() error {
-		if err := standIns(devices); err != nil {
+		if err := fakeDevices(numbered(devices)); err != nil {
 			return err
 		}
 		if len(live) > 0 {
@@ -42,18 +40,4 @@ func preview(ctx context.Context, src Source, p program) (handover.Ruleset, erro
 		return err
 	})
 	return r, err
-}
-
-// standIns makes devices of the same names, as ends of veth pairs: every kernel that runs containers has those.
-func standIns(devices []net.Interface) error {
-	for i, d := range devices {
-		if d.Flags&net.FlagLoopback != 0 {
-			continue
-		}
-		link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: d.Name}, PeerName: fmt.Sprintf("nfo-peer%d", i)}
-		if err := netlink.LinkAdd(link); err != nil {
-			return fmt.Errorf("make stand-in for device %s: %w", d.Name, err)
-		}
-	}
-	return nil
 }

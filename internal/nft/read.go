@@ -19,11 +19,11 @@ import (
 // user's), *SourceError, ErrPermission, ErrNotInstalled, *NoNamespaceError (text, without root).
 func Read(ctx context.Context, path string, stdin io.Reader) (*ruleset.Ruleset, error) {
 	if path == "" {
-		l, err := listAll(ctx)
+		rs, err := readLive(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("read ruleset: %w", err)
 		}
-		return l.ruleset()
+		return rs, nil
 	}
 	src, err := ReadSource(path, stdin)
 	if err != nil {
@@ -54,6 +54,19 @@ func (e *NoNamespaceError) Error() string {
 
 // Unwrap returns the cause.
 func (e *NoNamespaceError) Unwrap() error { return e.Err }
+
+// readLive reads the ruleset of this thread's network namespace.
+func readLive(ctx context.Context) (*ruleset.Ruleset, error) {
+	l, err := listAll(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rs, err := l.ruleset()
+	if err == nil {
+		err = (&Comparison{}).Mark(ctx, rs)
+	}
+	return rs, err
+}
 
 // rawListing is a ruleset as nft lists it: as JSON, and as text without the elements of sets. The text has what the JSON
 // leaves out.
@@ -91,11 +104,11 @@ func (l rawListing) ruleset() (*ruleset.Ruleset, error) {
 	heads := parseHeads(string(l.text))
 	doc, err := heads.mend(l.json)
 	if err != nil {
-		return nil, fmt.Errorf("read ruleset: %w", err)
+		return nil, err
 	}
 	r, err := ruleset.Decode(doc)
 	if err != nil {
-		return nil, fmt.Errorf("read ruleset: what nft lists: %w", err)
+		return nil, fmt.Errorf("what nft lists: %w", err)
 	}
 	heads.complete(r)
 	return r, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -25,34 +26,16 @@ func readText(ctx context.Context, src Source) (*ruleset.Ruleset, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read ruleset: %w", err)
 	}
-	var l rawListing
-	switch err := ready(); {
+	var rs *ruleset.Ruleset
+	switch err = ready(); {
 	case errors.Is(err, ErrPermission), errors.Is(err, ErrNotInstalled) && os.Geteuid() != 0: // not on a user's PATH
-		l, err = r.loadAsUser(ctx, src)
-		if err != nil {
-			return nil, err
-		}
-	case err != nil:
-		return nil, fmt.Errorf("read ruleset: %w", err)
-	default:
-		err = inScratch(func() error {
-			if err := fakeDevices(slices.Sorted(maps.Keys(r.devices))); err != nil {
-				return err
-			}
-			if err := (program{text: r.out.b.String(), where: r.where}).run(ctx, src, "read"); err != nil {
-				return err
-			}
-			l, err = listAll(ctx)
-			return err
-		})
-		if _, said := errors.AsType[*Error](err); err != nil && !said { // nft's own words say what was going on
-			err = fmt.Errorf("read ruleset: %w", err)
-		}
-		if err != nil {
-			return nil, err
-		}
+		rs, err = r.readAsUser(ctx, src)
+	case err == nil:
+		rs, err = r.readAsRoot(ctx, src)
 	}
-	rs, err := l.ruleset()
+	if _, said := errors.AsType[*Error](err); err != nil && !said { // nft's own words say what was going on
+		err = fmt.Errorf("read ruleset: %w", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -60,14 +43,64 @@ func readText(ctx context.Context, src Source) (*ruleset.Ruleset, error) {
 	return rs, nil
 }
 
+// readAsRoot loads the ruleset in a scratch namespace and reads it there.
+func (r *reader) readAsRoot(ctx context.Context, src Source) (rs *ruleset.Ruleset, err error) {
+	err = inScratch(func() error {
+		if err := fakeDevices(unnumbered(slices.Sorted(maps.Keys(r.devices)))); err != nil {
+			return err
+		}
+		if err := (program{text: r.out.b.String(), where: r.where}).run(ctx, src, "read"); err != nil {
+			return err
+		}
+		rs, err = readLive(ctx)
+		return err
+	})
+	return rs, err
+}
+
+// readAsUser does without root what readAsRoot does with it, but for the comparison with what the kernel has.
+func (r *reader) readAsUser(ctx context.Context, src Source) (*ruleset.Ruleset, error) {
+	l, err := r.loadAsUser(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	return l.ruleset()
+}
+
 // fakeIndex is where the indexes of stand-ins begin: a rule with a small number in place of a name must not mean one.
 const fakeIndex = 1 << 20
 
-// fakeDevices makes devices of the given names, of the first kind that the kernel has.
-func fakeDevices(names []string) error {
-	kind := 0
+// standIn is a device that stands for another.
+type standIn struct {
+	name  string
+	index int
+}
+
+// unnumbered are stand-ins for devices that are not there, with numbers of their own.
+func unnumbered(names []string) []standIn {
+	var out []standIn
 	for i, name := range names {
-		attrs := netlink.LinkAttrs{Name: name, Index: fakeIndex + i}
+		out = append(out, standIn{name, fakeIndex + i})
+	}
+	return out
+}
+
+// numbered are stand-ins for devices that are there, with their numbers.
+func numbered(devices []net.Interface) []standIn {
+	var out []standIn
+	for _, d := range devices {
+		if d.Flags&net.FlagLoopback == 0 {
+			out = append(out, standIn{d.Name, d.Index})
+		}
+	}
+	return out
+}
+
+// fakeDevices makes devices, of the first kind that the kernel has.
+func fakeDevices(list []standIn) error {
+	kind := 0
+	for i, d := range list {
+		attrs := netlink.LinkAttrs{Name: d.name, Index: d.index}
 		for {
 			links := []netlink.Link{
 				&netlink.Dummy{LinkAttrs: attrs}, &netlink.Bridge{LinkAttrs: attrs},
@@ -78,7 +111,7 @@ func fakeDevices(names []string) error {
 				break
 			}
 			if !errors.Is(err, unix.EOPNOTSUPP) || kind == len(links)-1 {
-				return fmt.Errorf("make stand-in for device %s: %w", name, err)
+				return fmt.Errorf("make stand-in for device %s: %w", d.name, err)
 			}
 			kind++
 		}
@@ -99,7 +132,7 @@ printf '\001'
 nft -j list ruleset || exit 5
 `
 
-// loadAsUser does without root what inScratch does with it: in a user namespace, in which nft is root.
+// loadAsUser loads and lists the ruleset in a user namespace, in which nft is root.
 func (r *reader) loadAsUser(ctx context.Context, src Source) (rawListing, error) {
 	args := append([]string{"-c", userScript, "sh"}, slices.Sorted(maps.Keys(r.devices))...)
 	cmd := exec.CommandContext(ctx, "sh", args...)
@@ -122,9 +155,9 @@ func (r *reader) loadAsUser(ctx context.Context, src Source) (rawListing, error)
 	case exited && exit.ExitCode() == 3:
 		return rawListing{}, &NoNamespaceError{errors.New("namespaces of users have no rights here")}
 	case exited && exit.ExitCode() == 7:
-		return rawListing{}, fmt.Errorf("read ruleset: %w", ErrNotInstalled)
+		return rawListing{}, ErrNotInstalled
 	case exited && exit.ExitCode() == 5:
-		return rawListing{}, fmt.Errorf("read ruleset: %w", ErrJSON)
+		return rawListing{}, ErrJSON
 	case exited:
 		refused := &Error{Op: "read", Text: strings.TrimSpace(errs.String())}
 		refused.relocate(r.where)

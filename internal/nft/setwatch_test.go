@@ -249,7 +249,7 @@ func TestSetWatch_SetsThatWereMade_AreRememberedUntilTheyChange(t *testing.T) {
 	}
 	ns.NFTables("flush ruleset\ntable netdev t {\nset ports {\ntype inet_service\nelements = { 1 }\n}\n}\n")
 	c = nextCommit(t, w)
-	w.Subscribe(func(s element.SetID) bool { return false })
+	w.Subscribe(func(element.SetID) bool { return false })
 	w.Subscribe(func(s element.SetID) bool { return s.Name == "ports" })
 	same("ports", true)
 	ns.NFTables("flush ruleset\ntable netdev t {\nset ports {\ntype inet_service\nelements = { 1 }\n}\n}\n")

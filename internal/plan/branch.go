@@ -19,7 +19,7 @@ func (f *flattener) jump(e entry, v ruleset.Verdict, scan space.Scan, w way) {
 	at := f.append(&own, w)
 	at.from = len(f.entries)
 	inner := way{
-		table: w.table, base: w.base, scan: scan, steps: e.steps, conds: e.conds, hides: e.hides, depth: w.depth + 1, match: e.match, frame: e.frame,
+		table: w.table, base: w.base, scan: scan, steps: e.steps, conds: e.conds, depth: w.depth + 1, match: e.match, frame: e.frame,
 	}
 	if e.end.Empty() {
 		inner.scan.Space = space.Nothing()

@@ -65,6 +65,8 @@ func step(s ruleset.Stmt) effect {
 		return effect{ending: drops, pinned: Finding{Reason: reason.VerdictNotEarly, Detail: "reject"}}
 	case ruleset.Queue:
 		return effect{ending: unknown, pinned: Finding{Reason: reason.VerdictNotEarly, Detail: "queue"}}
+	case ruleset.Misread:
+		return effect{ending: unknown, pinned: Finding{Reason: reason.RuleMisread, Detail: s.Why}}
 	case ruleset.Opaque:
 		return effect{ending: unknown, pinned: Finding{Reason: reason.OpaqueStatement}}
 	case ruleset.Quota:

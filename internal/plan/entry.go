@@ -29,8 +29,6 @@ type entry struct {
 	// steps are the matches of each rule on the way, conds what a program makes of them.
 	steps [][]ruleset.Match
 	conds []cond.Cond
-	// hides: one of the rules on the way may ask for more than nft lists (hidesType).
-	hides bool
 	// The entries of the chain that a jump leads to, as indexes [from, to). Behind an entry that leaves its chain,
 	// evaluation goes on at to.
 	jumps    bool
@@ -104,7 +102,6 @@ type way struct {
 	scan  space.Scan
 	steps [][]ruleset.Match
 	conds []cond.Cond
-	hides bool
 	depth int
 
 	match, frame Finding
@@ -227,7 +224,7 @@ func (e *entry) take(r *cond.Rule, no *cond.Refusal, w way) {
 		e.match = Finding{Reason: no.Reason, Detail: no.Detail}
 		return
 	}
-	e.conds, e.hides = slices.Clip(w.conds), w.hides || mayHideType(r.Conds)
+	e.conds = slices.Clip(w.conds)
 	for _, c := range r.Conds {
 		e.conds = c.Join(e.conds)
 	}

@@ -25,7 +25,7 @@ func TestMalformedIPIsLeftToTheKernelBehindAnInetChainWithoutRulesThatRun(t *tes
 				Family: ruleset.Inet, Table: "i", Name: "in", Rules: rules,
 				Base: &ruleset.Base{Type: "filter", Hook: "ingress", Policy: "accept", Devices: []string{"eth0"}},
 			}}})
-			s := Make(rs, pair(t, "ixgbe"), Options{NoHardware: true, Listed: true}).Shares()[0]
+			s := Make(rs, pair(t, "ixgbe"), Options{NoHardware: true}).Shares()[0]
 			for _, tt := range []struct {
 				frame   []byte
 				outcome eval.Outcome
@@ -41,34 +41,6 @@ func TestMalformedIPIsLeftToTheKernelBehindAnInetChainWithoutRulesThatRun(t *tes
 				if got, ok := f.execute(&s); ok != tt.ends || ok && got.ending != share.Forwards {
 					t.Errorf("frame %x: ended early %v, want %v\n%s", tt.frame, ok, tt.ends, show(&s))
 				}
-			}
-		})
-	}
-}
-
-// A tag that the rule asks for which jumps says nothing of what the rules ask for that are jumped to.
-func TestTaggedFramesAreLeftToTheKernelWhereARuleThatIsJumpedToMayHideWhatItAsks(t *testing.T) {
-	tag := ruleset.Match{Op: "==", Left: ruleset.Payload{Proto: "vlan", Field: "id"}, Right: ruleset.Num(5)}
-	drop := ruleset.Verdict{Kind: ruleset.Drop}
-	for name, tt := range map[string]struct {
-		jumping, inner []ruleset.Stmt
-		guarded        bool
-	}{
-		"tag, then address":        {[]ruleset.Stmt{tag}, []ruleset.Stmt{destination("192.0.2.1"), drop}, true},
-		"address, then tag":        {[]ruleset.Stmt{destination("192.0.2.1")}, []ruleset.Stmt{tag, drop}, true},
-		"tag and address of one":   {[]ruleset.Stmt{tag, destination("192.0.2.1")}, []ruleset.Stmt{drop}, false},
-		"nothing, tag and address": {nil, []ruleset.Stmt{tag, destination("192.0.2.1"), drop}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			rs := oneChain(append(tt.jumping, ruleset.Verdict{Kind: ruleset.Jump, Target: "x"})...)
-			x := &ruleset.Chain{Family: ruleset.Netdev, Table: "t", Name: "x"}
-			x.Rules = []*ruleset.Rule{{Family: ruleset.Netdev, Table: "t", Chain: "x", Stmts: tt.inner}}
-			rs.Tables[0].Chains = append(rs.Tables[0].Chains, x)
-			s := Make(rs, pair(t, "ixgbe"), Options{NoHardware: true, Hooks: map[string]string{"eth0": "tc"}}).Shares()[0]
-			guarded := slices.ContainsFunc(s.Entries, func(e share.Entry) bool { return e.Ending == share.Unsure })
-			ends := slices.ContainsFunc(s.Entries, func(e share.Entry) bool { return e.Ending == share.Drops })
-			if guarded != tt.guarded || !ends {
-				t.Errorf("guarded %v, want %v; drops %v\n%s", guarded, tt.guarded, ends, show(&s))
 			}
 		})
 	}

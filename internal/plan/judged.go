@@ -15,7 +15,6 @@ type judged struct {
 	on      ability
 	entries []*entry
 	sets    *cond.Sets
-	listed  bool // Options.Listed
 }
 
 // Shares is what runs early on devices that have a hook, as far as programs execute it. What there is in hardware is in
@@ -38,11 +37,8 @@ func (j *judged) share() share.Share {
 		share: share.Share{Hook: j.on.hook(), Devices: slices.Clone(j.devices), Entries: []share.Entry{}, Whole: true},
 		sets:  map[*ruleset.Set]int{}, known: j.sets, at: make([]int, len(j.entries)+1),
 	}
-	if j.on.hidesTags() || !j.listed && slices.ContainsFunc(j.entries, (*entry).hidesType) {
+	if j.on.hidesTags() {
 		b.leaveTagged()
-	}
-	if !j.listed && slices.ContainsFunc(j.entries, (*entry).hidesVersion) {
-		b.leaveForeignICMP()
 	}
 	next := 0 // the first entry of the next base chain
 	for i, e := range j.entries {

@@ -197,7 +197,7 @@ func (b *builder) group(g *group) {
 		follow(f.entries, f.entries[i])
 	}
 	b.place(g, on, f.entries)
-	b.plan.judged = append(b.plan.judged, &judged{devices: g.devices, on: on, entries: f.entries, sets: b.sets, listed: b.able.options.Listed})
+	b.plan.judged = append(b.plan.judged, &judged{devices: g.devices, on: on, entries: f.entries, sets: b.sets})
 }
 
 // atHook is why an entry is not executed at the device's hook.

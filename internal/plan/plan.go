@@ -119,7 +119,4 @@ type Options struct {
 	Hooks map[string]string
 	// SetsChange asks for a plan that stays right whatever elements named sets are given later.
 	SetsChange bool
-	// Listed says that the rules ask for nothing but what nft lists. Where that is not known, packets for which it would
-	// make a difference are left to the kernel.
-	Listed bool
 }

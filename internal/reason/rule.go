@@ -37,6 +37,7 @@ const (
 	SideEffect
 	AcceptNotFinal
 	OpaqueStatement
+	RuleMisread
 	HookNotEarly
 	FamilyNotNetdev
 	StatefulMatch

@@ -33,6 +33,12 @@ func ruleEarlyInfo(r Reason) Info {
 			"opaque", "the rule has something that is not understood, which is kept but never offloaded",
 			"say it with other expressions, or report the statement", law, "",
 		}
+	case RuleMisread:
+		return Info{
+			"rule-misread", "what nft lists of the rule is not what the kernel executes: loaded again, it would be another rule",
+			"write the rule as nft lists it (`nft list ruleset`), if that is meant; else leave it to nftables",
+			"measured with nft 1.0.6, which leaves `ether type ip` out in front of `ip saddr`", "",
+		}
 	case HookNotEarly:
 		return Info{
 			"hook-not-early", "only rules of ingress chains can run before the packet is routed; this hook comes later",

@@ -165,7 +165,7 @@ func (p *printer) selector(e Expr) {
 		if tunnel, ok := e.Extra.Str("tunnel"); ok && tunnel != e.Proto {
 			p.put(tunnel, " ")
 		}
-		p.put(e.Proto, " ", e.Field)
+		p.put(e.Proto, " ", fieldText(e))
 	case RawPayload:
 		fmt.Fprintf(p, "@%s,%d,%d", e.Base, e.Offset, e.Len)
 	case Exthdr:
@@ -193,6 +193,14 @@ func (p *printer) selector(e Expr) {
 	case Other:
 		p.other(e)
 	}
+}
+
+// fieldText is the name of a field in nft's language. That in JSON is another one here.
+func fieldText(e Payload) string {
+	if e.Proto == "icmpv6" && e.Field == "parameter-problem" {
+		return "param-problem"
+	}
+	return e.Field
 }
 
 func (p *printer) option(e Option) {

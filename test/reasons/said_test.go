@@ -139,7 +139,7 @@ func rareCodes(t *testing.T, seen map[string]bool) {
 	}
 }
 
-// made are rulesets too large for a file.
+// made are rulesets that are too large for a file, or that no document can have.
 func made() []*ruleset.Ruleset {
 	devices := []string{}
 	for i := range 257 {
@@ -167,7 +167,11 @@ func made() []*ruleset.Ruleset {
 			},
 		})
 	}
+	misread := &ruleset.Chain{Family: ruleset.Netdev, Table: "t", Name: "c", Base: full.Base, Rules: []*ruleset.Rule{{
+		Family: ruleset.Netdev, Table: "t", Chain: "c", Handle: 2, Stmts: []ruleset.Stmt{ruleset.Misread{Stmts: full.Rules[0].Stmts}},
+	}}}
 	return []*ruleset.Ruleset{
+		{Tables: []*ruleset.Table{{Family: ruleset.Netdev, Name: "t", Chains: []*ruleset.Chain{misread}}}},
 		{Tables: []*ruleset.Table{many}},
 		{Tables: []*ruleset.Table{{Family: ruleset.Netdev, Name: "t", Chains: []*ruleset.Chain{full}}}},
 	}

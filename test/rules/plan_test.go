@@ -23,7 +23,7 @@ func (l *lab) shareOf(rs *ruleset.Ruleset, d *device, hook share.Hook) (*share.S
 		m.Devices[i].Ifindex = l.devices[m.Devices[i].Name]
 		chosen[m.Devices[i].Name] = hook.String()
 	}
-	pl := plan.Make(rs, m, plan.Options{NoHardware: true, Hooks: chosen, SetsChange: true, Listed: true})
+	pl := plan.Make(rs, m, plan.Options{NoHardware: true, Hooks: chosen, SetsChange: true})
 	for _, s := range pl.Shares() {
 		if slices.Contains(s.Devices, d.Name) && s.Hook == hook {
 			return &s, decides(pl, d), nil
