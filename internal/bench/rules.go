@@ -153,7 +153,7 @@ func (b *rulesBed) install(ctx context.Context, k chainKind) (rs *ruleset.Rulese
 		return nil, c, err
 	}
 	if k.shape == ShapeSet {
-		if took, err = b.load(ctx, k.fill()); err != nil {
+		if took, err = b.fill(ctx, k); err != nil {
 			return nil, c, err
 		}
 		c.FillMs = inMillis(took)

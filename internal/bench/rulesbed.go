@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nft-offload/nft-offload/internal/eval"
+	"github.com/nft-offload/nft-offload/internal/nft"
 	"github.com/nft-offload/nft-offload/internal/packet"
 	"github.com/nft-offload/nft-offload/internal/plan/element"
 )
@@ -26,7 +27,9 @@ type rulesBed struct {
 	c0, r0           device
 	asIs             *ebpf.Program // sends a frame as it is given
 	cleanup          []func() error
-	// elements are those of the set, and reading is how long the kernel took to hand them out.
+	// compared are the rules that nft lists as the kernel executes them.
+	compared nft.Comparison
+	// elements are those of the set, and reading is how long it took to get them from the kernel.
 	elements *element.List
 	reading  time.Duration
 }

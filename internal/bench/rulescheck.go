@@ -24,10 +24,10 @@ var (
 	errNoVerdict = errors.New("eval cannot say what becomes of a frame")
 )
 
-// read is the ruleset of the firewall as nft lists it, with the elements of the set that are to be loaded.
+// read is the ruleset of the firewall as the daemon reads it, with the elements of the set that are to be loaded.
 func (b *rulesBed) read(ctx context.Context, k chainKind) (rs *ruleset.Ruleset, err error) {
 	err = b.firewall.do(func() error {
-		rs, err = nft.Read(ctx, "", nil)
+		_, rs, err = nft.ListWhole(ctx, &b.compared)
 		return err
 	})
 	if err != nil {

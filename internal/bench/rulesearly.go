@@ -14,9 +14,7 @@ import (
 	"github.com/nft-offload/nft-offload/internal/datapath"
 	"github.com/nft-offload/nft-offload/internal/datapath/rules"
 	"github.com/nft-offload/nft-offload/internal/eval"
-	"github.com/nft-offload/nft-offload/internal/nft"
 	"github.com/nft-offload/nft-offload/internal/plan"
-	"github.com/nft-offload/nft-offload/internal/plan/element"
 	"github.com/nft-offload/nft-offload/internal/plan/share"
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
@@ -57,7 +55,7 @@ func (e *early) costs(ctx context.Context, c *Costs) error {
 	}
 	c.LoadMs = inMillis(time.Since(start))
 	if e.kind.shape == ShapeSet {
-		took, err := e.fill(ctx)
+		took, err := e.fill()
 		if err != nil {
 			return err
 		}
@@ -192,24 +190,11 @@ func (e *early) attach(l *rules.Loaded) error {
 	return e.bed.firewall.do(func() error { return e.dp.Apply(want) })
 }
 
-func (e *early) setID() element.SetID {
-	return element.SetID{Family: ruleset.Netdev, Table: rulesTable, Name: rulesSet}
-}
-
-// fill puts the elements that the kernel has into the program's map. They are read once for both hooks: the kernel walks
-// a set from its beginning for every few hundred elements that it hands out.
-func (e *early) fill(ctx context.Context) (took time.Duration, err error) {
-	b := e.bed
-	if b.elements == nil {
-		start := time.Now()
-		if b.elements, err = nft.Elements(ctx, e.setID()); err != nil {
-			return 0, err
-		}
-		b.reading = time.Since(start)
-	}
+// fill puts the elements that the kernel has into the program's map. They were read once for both hooks.
+func (e *early) fill() (took time.Duration, err error) {
 	start := time.Now()
-	err = e.programs.Replace(e.setID(), b.elements)
-	return b.reading + time.Since(start), err
+	err = e.programs.Replace(setID(), e.bed.elements)
+	return e.bed.reading + time.Since(start), err
 }
 
 // dropped asks the program about a frame.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nft-offload/nft-offload/internal/nft"
 	"github.com/nft-offload/nft-offload/internal/plan/element"
+	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
 // Attributes of nf_tables (include/uapi/linux/netfilter/nf_tables.h) that golang.org/x/sys/unix has no names for.
@@ -98,6 +99,51 @@ func (w *setWriter) body(a netip.Addr) ([]byte, error) {
 
 func (w *setWriter) close() error { return w.conn.Close() }
 
+// setID names the measured set.
+func setID() element.SetID {
+	return element.SetID{Family: ruleset.Netdev, Table: rulesTable, Name: rulesSet}
+}
+
+// fill gives the kernel all elements, says how long nft took, and reads them as the daemon does: from the notification.
+// What does not fit into the socket's buffer is asked for; then the kernel walks the set from its beginning for every few
+// hundred elements.
+func (b *rulesBed) fill(ctx context.Context, k chainKind) (took time.Duration, err error) {
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	var watch *nft.SetWatch
+	if err := b.firewall.do(func() (err error) {
+		watch, err = nft.WatchSets(watching)
+		return err
+	}); err != nil {
+		return 0, err
+	}
+	watch.Subscribe(func(id element.SetID) bool { return id == setID() })
+	if took, err = b.load(ctx, k.fill()); err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	for c := range watch.Commits() {
+		if c.Err != nil || c.Lost {
+			break
+		}
+		if len(c.Changes) > 0 {
+			b.elements = &c.Changes[0].Added
+			if k.keys != ShapeExact {
+				b.elements = b.elements.Join()
+			}
+			break
+		}
+	}
+	if b.elements == nil {
+		err = b.firewall.elsewhere(func() (err error) {
+			b.elements, err = nft.Elements(ctx, setID())
+			return err
+		})
+	}
+	b.reading = time.Since(start)
+	return took, err
+}
+
 // Changes of one element that are measured: as many are added and deleted again.
 const changes = 5
 
@@ -142,7 +188,7 @@ func (e *early) change(ctx context.Context) (took time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	watch.Subscribe(func(id element.SetID) bool { return id == e.setID() })
+	watch.Subscribe(func(id element.SetID) bool { return id == setID() })
 	var all []float64
 	for i := range 2 * changes {
 		start := time.Now()

@@ -20,18 +20,9 @@ import (
 // ErrReread is a change that cannot be told from what the kernel said of it: the set has to be read again.
 var ErrReread = errors.New("the set has to be read again")
 
-// FullError is a set with more elements than its map has room for.
-type FullError struct {
-	Set element.SetID
-	Max int // 0: it depends on the elements
-}
-
-// Error names the set and the limit.
-func (e *FullError) Error() string {
-	if e.Max == 0 {
-		return fmt.Sprintf("set %s: more elements than its map has room for", e.Set)
-	}
-	return fmt.Sprintf("set %s: more than %d elements", e.Set, e.Max)
+// tooMany is a set with more elements than its map has room for.
+func tooMany(set element.SetID) error {
+	return &element.FitError{Set: set, Reason: "has more elements than its map has room for"}
 }
 
 // Contents are the elements of one named set in its map: put there, changed with every transaction, and taken out when
@@ -146,7 +137,7 @@ func (c *Contents) replace(list *element.List) error {
 // Apply makes the changes of a transaction. After an error the map may have part of them: the programs must not execute
 // rules with the set until a Replace succeeds.
 //
-// Errors: ErrReread; *FullError and *element.FitError, with which the set is not for programs; what the kernel
+// Errors: ErrReread; *element.FitError, with which the set is not for programs; what the kernel
 // said.
 func (c *Contents) Apply(change element.Change) error {
 	c.mu.Lock()

@@ -74,7 +74,7 @@ func TestContents_Replace_LeavesWhatTheListHas(t *testing.T) {
 	}
 }
 
-func TestContents_MoreThanTheMapHolds_IsFullError(t *testing.T) {
+func TestContents_MoreThanTheMapHolds_IsFitError(t *testing.T) {
 	many := make([]int, 0, 16384)
 	for i := range cap(many) {
 		many = append(many, 4*i)
@@ -83,7 +83,7 @@ func TestContents_MoreThanTheMapHolds_IsFullError(t *testing.T) {
 		"hash": bare(t, share.Set{Parts: parts(16)}, 10), "tree": bare(t, share.Set{Parts: parts(16), Ranges: true}, 10),
 	} {
 		l := list(many...)
-		_, full := errors.AsType[*FullError](s.Replace(l))
+		_, full := errors.AsType[*element.FitError](s.Replace(l))
 		if !full {
 			t.Errorf("%s: Replace of %d elements is not full", name, l.Len())
 		}
@@ -92,7 +92,7 @@ func TestContents_MoreThanTheMapHolds_IsFullError(t *testing.T) {
 		}
 	}
 	s := bare(t, share.Set{Parts: parts(16)}, 10)
-	if _, full := errors.AsType[*FullError](s.Apply(element.Change{Added: *list(many[:11]...)})); !full {
+	if _, full := errors.AsType[*element.FitError](s.Apply(element.Change{Added: *list(many[:11]...)})); !full {
 		t.Error("hash: Apply of 11 elements is not full")
 	}
 }

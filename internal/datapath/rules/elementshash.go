@@ -171,7 +171,9 @@ func (h *hash[K]) remove(keys []K) error {
 	return nil
 }
 
-func (h *hash[K]) full() error { return &FullError{Set: h.id, Max: int(h.m.MaxEntries())} }
+func (h *hash[K]) full() error {
+	return &element.FitError{Set: h.id, Reason: fmt.Sprintf("has more than %d elements", h.m.MaxEntries())}
+}
 
 // eachElement calls f for every element of a hash map.
 func eachElement[K any](m *ebpf.Map, f func(K, uint32)) error {

@@ -61,7 +61,7 @@ func (s *treeStore) with(f func(*tree.Tree) error) error {
 	defer s.in.mu.Unlock()
 	err := f(s.in.table.Tree())
 	if errors.Is(err, tree.ErrFull) {
-		err = &FullError{Set: s.id}
+		err = tooMany(s.id)
 	}
 	s.in.reclaim()
 	return err

@@ -101,7 +101,7 @@ func (s *tupleStore) apply(gone, come []entry) error {
 // refused says what an error of the table means for the set.
 func (s *tupleStore) refused(err error) error {
 	if errors.Is(err, tree.ErrFull) {
-		return &FullError{Set: s.id}
+		return tooMany(s.id)
 	}
 	if _, ok := errors.AsType[*tree.OverlapError](err); ok {
 		return &element.FitError{Set: s.id, Reason: "has elements that overlap"}
