@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
  * Why a packet took the slow path, or taught nothing. The order is part of the pinned state; reason.go has the
- * same list with a sentence each, and a test compares the two. New reasons go at the end.
+ * same list with a reason of package reason each, and a test compares the two. New reasons go at the end.
  */
 #pragma once
 
