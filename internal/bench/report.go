@@ -87,6 +87,9 @@ func (r Report) writeTargets(b *strings.Builder) {
 		if !t.OK {
 			verdict = "MISSED"
 		}
+		if t.Own != 0 {
+			verdict += fmt.Sprintf(" (own %.2f)", t.Own)
+		}
 		fmt.Fprintf(b, "%-32s %8.2f %7s %4.2f  %s\n", t.Name, t.Value, bound, t.Limit, verdict)
 	}
 }

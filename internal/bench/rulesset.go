@@ -171,7 +171,7 @@ func strange(i int) netip.Addr { return address(11<<24 + 2*i) }
 // errNotFollowed says that a change of the set is not in the program.
 var errNotFollowed = errors.New("an element that was changed in nftables is not so in the program")
 
-// change is what a change costs until the program has it: the kernel's commit, the notification, the map.
+// change is how long it takes from the kernel's commit, which is over when it answers, until the program has a change.
 func (e *early) change(ctx context.Context) (took time.Duration, err error) {
 	w, err := e.bed.openSet(e.kind)
 	if err != nil {
@@ -191,10 +191,10 @@ func (e *early) change(ctx context.Context) (took time.Duration, err error) {
 	watch.Subscribe(func(id element.SetID) bool { return id == setID() })
 	var all []float64
 	for i := range 2 * changes {
-		start := time.Now()
 		if err := w.write(i%2 == 0, strange(i/2)); err != nil {
 			return 0, err
 		}
+		start := time.Now()
 		if err := e.follow(ctx, watch); err != nil {
 			return 0, err
 		}

@@ -26,9 +26,8 @@ func (r RulesReport) chainTargets(shape string) (out []Target) {
 		}
 	}
 	for _, path := range []string{PathXDP, PathTC} {
-		if v, ok := r.growth(path, RulesRow{Shape: shape, Rules: 1}, RulesRow{Shape: shape, Rules: 10_000}); ok {
-			out = append(out, target(fmt.Sprintf("10000 rules/1, %s, %s", shape, path), v, 2, true))
-		}
+		out = append(out, r.growth(path, fmt.Sprintf("10000 rules/1, %s, %s", shape, path), 2,
+			RulesRow{Shape: shape, Rules: 1}, RulesRow{Shape: shape, Rules: 10_000})...)
 		if w, ok := r.find(path, shape, "", 10_000, 0); ok {
 			out = append(out, target(fmt.Sprintf("reload of 10000, %s, %s, ms", shape, path), w.ReloadMs, 1000, true))
 		}
@@ -40,9 +39,7 @@ func (r RulesReport) setTargets(keys string) (out []Target) {
 	for _, path := range []string{PathXDP, PathTC} {
 		small := RulesRow{Shape: ShapeSet, Keys: keys, Rules: 1, Elements: 1000}
 		large := RulesRow{Shape: ShapeSet, Keys: keys, Rules: 1, Elements: 1_000_000}
-		if v, ok := r.growth(path, small, large); ok {
-			out = append(out, target(fmt.Sprintf("set 1000000/1000, %s, %s", keys, path), v, 3, true))
-		}
+		out = append(out, r.growth(path, fmt.Sprintf("set 1000000/1000, %s, %s", keys, path), 3, small, large)...)
 		if w, ok := r.find(path, ShapeSet, keys, 1, large.Elements); ok {
 			out = append(out, target(fmt.Sprintf("1 of 1000000, %s, %s, ms", keys, path), w.ChangeMs, 10, true))
 		}
@@ -50,14 +47,19 @@ func (r RulesReport) setTargets(keys string) (out []Target) {
 	return out
 }
 
-// growth is by how much a packet costs more with the larger chain, without what the sender costs.
-func (r RulesReport) growth(path string, small, large RulesRow) (float64, bool) {
-	own := func(of RulesRow) (float64, bool) {
-		w, ok := r.find(path, of.Shape, of.Keys, of.Rules, of.Elements)
-		sender, ok2 := r.find(PathSender, of.Shape, of.Keys, of.Rules, of.Elements)
-		return w.NsPerPacket - sender.NsPerPacket, ok && ok2
+// growth is by how much a packet costs more with the larger chain; nothing where it was not measured.
+func (r RulesReport) growth(path, name string, limit float64, small, large RulesRow) []Target {
+	cost := func(path string, of RulesRow) float64 {
+		w, _ := r.find(path, of.Shape, of.Keys, of.Rules, of.Elements)
+		return w.NsPerPacket
 	}
-	a, ok := own(small)
-	b, ok2 := own(large)
-	return b / a, ok && ok2 && a > 0
+	a, b := cost(path, small), cost(path, large)
+	if a == 0 || b == 0 {
+		return nil
+	}
+	t := target(name, b/a, limit, true)
+	if sa, sb := cost(PathSender, small), cost(PathSender, large); sa > 0 && sb > 0 && a > sa {
+		t.Own = (b - sb) / (a - sa)
+	}
+	return []Target{t}
 }

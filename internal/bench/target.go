@@ -8,6 +8,8 @@ type Target struct {
 	// AtMost says that the limit is an upper one.
 	AtMost bool `json:"at_most"`
 	OK     bool `json:"ok"`
+	// Own is the value without the sender's cost, where the value is a ratio of times that have it; it is not judged.
+	Own float64 `json:"own,omitempty"`
 }
 
 // targets compares what was measured with what the project promises; figures that were not measured are left out.

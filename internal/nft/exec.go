@@ -22,55 +22,32 @@ const stdinName = "/dev/stdin"
 // run runs nft with standard input in a directory ("" for the present one) and returns its standard output.
 // The error is an *Error when nft ran and refused.
 func run(ctx context.Context, op, dir, stdin string, args ...string) ([]byte, error) {
-	// An nft that outlives this process could load what was just rolled back. The signal comes with the end of the
-	// thread (PR_SET_PDEATHSIG(2const)), so that must not end before.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	r, err := start(ctx, op, dir, stdin, args...)
-	if err != nil {
-		return nil, err
-	}
-	return r.wait(ctx)
-}
-
-// running is an nft that was started.
-type running struct {
-	op        string
-	cmd       *exec.Cmd
-	out, errs bytes.Buffer
-}
-
-// start starts nft in the network namespace of the calling thread, which must not end before nft does.
-func start(ctx context.Context, op, dir, stdin string, args ...string) (*running, error) {
 	if err := ready(); err != nil {
 		return nil, fmt.Errorf("%s ruleset: %w", op, err)
 	}
-	r := &running{op: op, cmd: exec.CommandContext(ctx, "nft", args...)}
-	r.cmd.Dir, r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr = dir, strings.NewReader(stdin), &r.out, &r.errs
-	r.cmd.Env = append(os.Environ(), "LC_ALL=C")
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := r.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("run nft to %s ruleset: %w", op, errors.Join(ctx.Err(), err))
-	}
-	return r, nil
-}
-
-// wait returns what nft wrote.
-func (r *running) wait(ctx context.Context) ([]byte, error) {
-	err := r.cmd.Wait()
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, "nft", args...)
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, strings.NewReader(stdin), &out, &errs
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	// An nft that outlives this process could load what was just rolled back. The signal comes with the end of the
+	// thread (PR_SET_PDEATHSIG(2const)), so that must not end before.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := cmd.Run()
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit) && ctx.Err() == nil:
-		text := strings.TrimSpace(r.errs.String())
+		text := strings.TrimSpace(errs.String())
 		if text == "" {
 			text = "nft: " + exit.String()
 		}
 		status, _ := exit.Sys().(syscall.WaitStatus)
-		return nil, &Error{Op: r.op, Text: text, Crashed: status.Signaled()}
+		return nil, &Error{Op: op, Text: text, Crashed: status.Signaled()}
 	case err != nil:
-		return nil, fmt.Errorf("run nft to %s ruleset: %w", r.op, errors.Join(ctx.Err(), err))
+		return nil, fmt.Errorf("run nft to %s ruleset: %w", op, errors.Join(ctx.Err(), err))
 	}
-	return r.out.Bytes(), nil
+	return out.Bytes(), nil
 }
 
 // ready says what is missing to use nft at all.

@@ -3,9 +3,12 @@ package nft
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
@@ -26,6 +29,20 @@ type head struct {
 	comment        string
 	autoMerge      bool
 	typeof         string // both types of a map, with the colon between them
+}
+
+// askTables asks the kernel for the flags and comments of tables, which nft shows only with everything in them.
+func (h heads) askTables() error {
+	objs, err := dump(unix.NFT_MSG_GETTABLE, tableObject)
+	if err != nil {
+		return fmt.Errorf("list tables: %w", err)
+	}
+	for _, o := range objs {
+		if o.flags != nil || o.comment != "" {
+			h.tables[key{o.family, o.name, ""}] = head{flags: o.flags, comment: o.comment}
+		}
+	}
+	return nil
 }
 
 // parseHeads reads a listing as nft prints it, one statement a line, indented by its depth.

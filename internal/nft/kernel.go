@@ -31,11 +31,12 @@ const (
 // nfgenLen is the length of struct nfgenmsg: family, version, resource id (nfnetlink.h).
 const nfgenLen = 4
 
-// kernelObject is what a dump of chains or flowtables says of one.
+// kernelObject is what a dump of tables, chains or flowtables says of one.
 type kernelObject struct {
 	family, table, name string
 	devices             []string
 	flags               []string
+	comment             string
 }
 
 // complete fills in the devices of chains that hang on devices, and devices and flags of flowtables.
@@ -120,6 +121,38 @@ func dump(msg uint16, decode func(*netlink.AttributeDecoder, *kernelObject)) ([]
 		out = append(out, o)
 	}
 	return out, nil
+}
+
+// Flags of tables (enum nft_table_flags). The last one is Linux 6.9's.
+func tableFlags(flags uint32) []string {
+	var out []string
+	for i, name := range []string{"dormant", "owner", "persist"} {
+		if flags&(1<<i) != 0 {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// tableUserdata is NFTA_TABLE_USERDATA (Linux 5.10): types, lengths and values of a byte each; type 0 is the comment
+// (libnftnl, udata.h).
+const tableUserdata = 6
+
+func tableObject(ad *netlink.AttributeDecoder, o *kernelObject) {
+	for ad.Next() {
+		switch ad.Type() {
+		case unix.NFTA_TABLE_NAME:
+			o.name = ad.String()
+		case unix.NFTA_TABLE_FLAGS:
+			o.flags = tableFlags(beUint32(ad.Bytes()))
+		case tableUserdata:
+			for b := ad.Bytes(); len(b) >= 2 && len(b) >= 2+int(b[1]); b = b[2+int(b[1]):] {
+				if b[0] == 0 {
+					o.comment = string(text(b[2 : 2+int(b[1])]))
+				}
+			}
+		}
+	}
 }
 
 func chainObject(ad *netlink.AttributeDecoder, o *kernelObject) {

@@ -15,6 +15,8 @@ import (
 // set may have a million. Sets that stand for a lowered flowtable have theirs. Rules that the kernel executes otherwise are
 // marked; the comparison is to be the same each time.
 func ListWhole(ctx context.Context, c *Comparison) (handover.Ruleset, *ruleset.Ruleset, error) {
+	codes := askCodes(ctx)
+	defer codes.close()
 	l, err := listBoth(ctx, "-j", "-t", "list", "ruleset")
 	if err != nil {
 		return handover.Ruleset{}, nil, err
@@ -23,21 +25,19 @@ func ListWhole(ctx context.Context, c *Comparison) (handover.Ruleset, *ruleset.R
 		return handover.Ruleset{}, nil, fmt.Errorf("read ruleset: %w", err)
 	}
 	var rs *ruleset.Ruleset
-	decoded := make(chan error, 1)
+	whole := make(chan error, 1)
 	go func() { // of 10,000 rules, either takes a tenth of a second
 		var err error
-		rs, err = l.ruleset()
-		decoded <- err
+		if rs, err = l.ruleset(); err == nil {
+			err = c.mark(ctx, rs, codes)
+		}
+		whole <- err
 	}()
 	h, err := handover.Decode(l.json)
 	if err == nil {
 		err = complete(&h)
 	}
-	rerr := <-decoded
-	if err = cmp.Or(err, rerr); err == nil {
-		err = c.Mark(ctx, rs)
-	}
-	if err != nil {
+	if err := cmp.Or(<-whole, err); err != nil {
 		return handover.Ruleset{}, nil, fmt.Errorf("read ruleset: %w", err)
 	}
 	return h, rs, nil

@@ -167,5 +167,5 @@ func (r *reader) loadAsUser(ctx context.Context, src Source) (rawListing, error)
 		return rawListing{}, refused
 	}
 	text, doc, _ := bytes.Cut(out.Bytes(), []byte{1})
-	return rawListing{json: doc, text: text}, nil
+	return rawListing{json: doc, heads: parseHeads(string(text))}, nil
 }

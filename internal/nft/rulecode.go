@@ -25,19 +25,24 @@ type ruleCode struct {
 	sets []string
 }
 
-// ruleCodes asks for the rules of a table, in the order of each chain.
-func (a *asker) ruleCodes(family ruleset.Family, table string) ([]ruleCode, error) {
+// ruleCodes asks for the rules of a table, or of all of a family, by table and in the order of each chain.
+func (a *asker) ruleCodes(family ruleset.Family, table string) (map[string][]ruleCode, error) {
 	e := netlink.NewAttributeEncoder()
-	e.String(unix.NFTA_RULE_TABLE, table)
+	if table != "" {
+		e.String(unix.NFTA_RULE_TABLE, table)
+	}
 	body, err := e.Encode()
 	if err != nil {
 		return nil, err
 	}
-	var out []ruleCode
+	out := map[string][]ruleCode{}
 	err = a.ask(unix.NFT_MSG_GETRULE, netlink.Dump, familyNumber(family), body, func(_ element.Generation, b []byte) error {
 		var r ruleCode
+		var of []byte
 		for kind, v := range attrs(b) {
 			switch kind {
+			case unix.NFTA_RULE_TABLE:
+				of = text(v)
 			case unix.NFTA_RULE_CHAIN:
 				r.chain = string(text(v))
 			case unix.NFTA_RULE_HANDLE:
@@ -46,7 +51,7 @@ func (a *asker) ruleCodes(family ruleset.Family, table string) ([]ruleCode, erro
 				r.expressions(v)
 			}
 		}
-		out = append(out, r)
+		out[string(of)] = append(out[string(of)], r)
 		return nil
 	})
 	return out, err

@@ -80,20 +80,23 @@ func find(table, field string) (Field, bool) {
 	if field == "" || strings.Contains(field, "_") {
 		return Field{}, false
 	}
-	field = strings.ReplaceAll(field, " ", "_")
-	for row := range strings.FieldsSeq(table) {
-		rest, ok := strings.CutPrefix(row, field)
-		if !ok || rest[0] != ':' {
+	name := strings.ReplaceAll(field, " ", "_") + ":"
+	for at := 0; ; at++ {
+		i := strings.Index(table[at:], name)
+		if i < 0 {
+			return Field{}, false
+		}
+		if at += i; at > 0 && table[at-1] != ' ' {
 			continue
 		}
-		off, rest, _ := strings.Cut(rest[1:], ":")
+		row, _, _ := strings.Cut(table[at+len(name):], " ")
+		off, rest, _ := strings.Cut(row, ":")
 		bits, datatype, _ := strings.Cut(rest, ":")
 		if datatype == "" {
 			datatype = "integer"
 		}
 		return Field{Offset: decimal(off), Bits: decimal(bits), Type: datatype}, true
 	}
-	return Field{}, false
 }
 
 // decimal reads a number of a table.
