@@ -33,7 +33,7 @@ func (c chains) Read(ctx context.Context) (*ruleset.Ruleset, caps.Machine, error
 	}
 	c.rules.mu.Lock()
 	defer c.rules.mu.Unlock()
-	return c.rules.whole, m, nil
+	return c.rules.whole, m, c.rules.uncompared
 }
 
 // rulesDir is where the pins of generated programs are, below those of the datapath.
@@ -171,7 +171,8 @@ type watchedRules struct {
 	// fresh are tables that were given something at ingress which the last reading may not have yet.
 	fresh map[nft.TableID]bool
 	// wrong has what is said of elements that expired and are there still: the programs must not go on with them.
-	wrong chan error
+	wrong      chan error
+	uncompared error // why the rules of the last reading could not be compared
 	// compared are the rules that nft lists as the kernel executes them.
 	compared nft.Comparison
 }
@@ -193,6 +194,10 @@ func (w *watchedRules) Read(ctx context.Context) (handover.Ruleset, error) {
 	h, whole, err := nft.ListWhole(ctx, &w.compared)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.uncompared = nil
+	if failed, ok := errors.AsType[*nft.ComparisonError](err); ok {
+		w.uncompared, err = failed, nil
+	}
 	w.know(whole, err, seen)
 	return h, err
 }

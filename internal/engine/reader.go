@@ -18,6 +18,8 @@ const (
 	// readTries bounds one reading; the next change or this timeout starts another.
 	readTimeout = 30 * time.Second
 	readRetry   = 2 * time.Second
+	// rulesRetry is when rules are read again that could not be read, and are nftables' meanwhile.
+	rulesRetry = 10 * time.Second
 )
 
 // Read makes one reading of the machine. Without chains, rules are nftables' alone.
@@ -97,6 +99,10 @@ func (r *reader) run(ctx context.Context) {
 			r.request()
 			gap = readRetry
 		default:
+			if v.Chains != nil && v.Chains.Err != nil {
+				r.log("read the rules", v.Chains.Err)
+				time.AfterFunc(rulesRetry, r.request)
+			}
 			gap = max(gap, time.Since(begin))
 			rest = (readGapTimes - 1) * time.Since(begin)
 			select {

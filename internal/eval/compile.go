@@ -38,6 +38,11 @@ func (e *Evaluator) compile(t *ruleset.Table, r *ruleset.Rule) *rule {
 		c.link = "ether"
 	case ruleset.Inet, ruleset.Netdev:
 	}
+	if r.Misread != "" {
+		c.emit(opaque("the rule: " + r.Misread))
+		c.rule.ops = c.ops
+		return c.rule
+	}
 	one := map[int][]unequal{}
 	if e.joins {
 		one = joined(r.Stmts)

@@ -55,8 +55,6 @@ func (c *compiler) statement(s ruleset.Stmt) error {
 		c.note("set " + s.Kind)
 	case ruleset.Action:
 		return c.action(s)
-	case ruleset.Misread:
-		return fmt.Errorf("not what the kernel executes: %w", errNotKnown)
 	case ruleset.Opaque:
 		return fmt.Errorf("opaque statement: %w", errNotKnown)
 	default:

@@ -22,6 +22,8 @@ type asker struct {
 	raw  syscall.RawConn
 	buf  []byte
 	stop func() bool
+
+	kinds map[element.SetID][]byte // of named sets (setKind)
 }
 
 func newAsker(ctx context.Context) (*asker, error) {
@@ -37,7 +39,7 @@ func newAsker(ctx context.Context) (*asker, error) {
 	stop := context.AfterFunc(ctx, func() {
 		_ = conn.SetReadDeadline(time.Unix(1, 0)) // in the past: wakes the reader
 	})
-	return &asker{conn, raw, make([]byte, datagram), stop}, nil
+	return &asker{conn, raw, make([]byte, datagram), stop, map[element.SetID][]byte{}}, nil
 }
 
 func (a *asker) close() {

@@ -16,21 +16,33 @@ import (
 )
 
 // Comparison finds rules of which nft lists other things than the kernel executes. nft makes a rule's text out of what
-// the kernel executes, and leaves out what it takes for a matter of course: 1.0.6 lists `ether type ip ip saddr 192.0.2.1`
-// without its first half, which is another rule, since it matches frames with a VLAN tag, too. So the rules that may run
-// early are loaded again as they were read, in a scratch namespace, and what the kernel has of both is compared.
+// the kernel executes, and leaves out what it takes for a matter of course: 1.0.6 lists `ether type ip ip saddr
+// 192.0.2.1` without its first half, which is another rule, since it matches frames with a VLAN tag, too. So the rules
+// that may run early are loaded again as they were read, in a scratch namespace, and what the kernel has of both is
+// compared.
 //
-// It remembers which rules were the same, so that only new ones are loaded. The zero value is ready for use.
+// It remembers what it has found, so that only new rules are loaded. The zero value is ready for use.
 type Comparison struct {
-	mu   sync.Mutex
-	same map[ruleKey]bool
+	mu    sync.Mutex
+	found map[ruleKey]string // why the rule differs; empty: it does not
 }
+
+// ComparisonError says that rules could not be compared. All of those that packets meet at ingress are marked then.
+type ComparisonError struct{ Err error }
+
+// Error renders the cause.
+func (e *ComparisonError) Error() string {
+	return fmt.Sprintf("compare rules with what nft lists: %v", e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *ComparisonError) Unwrap() error { return e.Err }
 
 // ruleKey is a digest of a rule's text and code, and of the sets that its table declares.
 type ruleKey [sha256.Size]byte
 
 // Mark compares the rules of a ruleset that packets meet at ingress with what the kernel has in the calling thread's
-// network namespace. Those that differ, or that cannot be compared, become Misread. An error is that of the context.
+// network namespace. Those that differ become Misread. Errors: *ComparisonError, and that of the context.
 func (c *Comparison) Mark(ctx context.Context, rs *ruleset.Ruleset) error {
 	codes := askCodes(ctx)
 	defer codes.close()
@@ -46,22 +58,23 @@ func (c *Comparison) mark(ctx context.Context, rs *ruleset.Ruleset, codes *codes
 			parts = append(parts, &comparedTable{table: t, chains: chains, sets: declarations(t)})
 		}
 	}
-	known := map[ruleKey]bool{}
-	err := c.compare(ctx, parts, codes, known)
-	if ctx.Err() != nil {
+	found := map[ruleKey]string{}
+	err := c.compare(ctx, parts, codes, found)
+	c.found = found
+	switch {
+	case ctx.Err() != nil:
 		return ctx.Err()
-	}
-	for _, p := range parts {
-		if err != nil {
-			p.misread("cannot be compared: " + err.Error())
+	case err != nil:
+		for _, p := range parts {
+			p.misread("it cannot be compared with what the kernel has: " + err.Error())
 		}
+		return &ComparisonError{err}
 	}
-	c.same = known
 	return nil
 }
 
-// codes is what the kernel has of rules, and the devices that they may name. Those of family netdev are asked for at once, while nft lists the ruleset: of
-// 10,000, that takes a tenth of a second.
+// codes is what the kernel has of rules, and the devices that they may name. Rules of family netdev are asked for at
+// once, while nft lists the ruleset: of 10,000, that takes a tenth of a second.
 type codes struct {
 	asker   *asker
 	devices []net.Interface
@@ -122,12 +135,9 @@ func (p *comparedTable) misread(why string) {
 }
 
 func misread(r *ruleset.Rule, why string) {
-	if len(r.Stmts) == 1 {
-		if _, already := r.Stmts[0].(ruleset.Misread); already {
-			return
-		}
+	if r.Misread == "" {
+		r.Misread = why
 	}
-	r.Stmts = []ruleset.Stmt{ruleset.Misread{Stmts: r.Stmts, Why: why}}
 }
 
 // comparedRule is a rule, and what the kernel has of it.
@@ -138,8 +148,8 @@ type comparedRule struct {
 	key  ruleKey
 }
 
-// compare marks the rules that differ, and notes those that are the same.
-func (c *Comparison) compare(ctx context.Context, parts []*comparedTable, codes *codes, known map[ruleKey]bool) error {
+// compare marks the rules that differ, and notes what it has found.
+func (c *Comparison) compare(ctx context.Context, parts []*comparedTable, codes *codes, found map[ruleKey]string) error {
 	var open []comparedRule
 	for _, p := range parts {
 		rules, err := p.live(codes)
@@ -147,8 +157,9 @@ func (c *Comparison) compare(ctx context.Context, parts []*comparedTable, codes 
 			return err
 		}
 		for _, r := range rules {
-			if c.same[r.key] {
-				known[r.key] = true
+			if why, known := c.found[r.key]; known {
+				found[r.key] = why
+				misread(r.rule, why)
 			} else {
 				open = append(open, r)
 			}
@@ -162,17 +173,20 @@ func (c *Comparison) compare(ctx context.Context, parts []*comparedTable, codes 
 		return err
 	}
 	for i, r := range open {
-		if again[i].code != r.code {
-			misread(r.rule, again[i].why)
-			continue
+		why := again[i].why
+		if why == "" && again[i].code != r.code {
+			why = "what nft lists, loaded again, is another one"
 		}
-		known[r.key] = true
+		misread(r.rule, why)
+		if why != tooMany {
+			found[r.key] = why
+		}
 	}
 	return nil
 }
 
 // live are the rules with what the kernel has of them. A rule that is not there any more is marked at once: the next
-// reading will have others.
+// reading will have others. One with `flow add` cannot be at ingress, whatever map may lead there.
 func (p *comparedTable) live(codes *codes) ([]comparedRule, error) {
 	t := p.table
 	rules, err := codes.of(t)
@@ -186,6 +200,9 @@ func (p *comparedTable) live(codes *codes) ([]comparedRule, error) {
 	var out []comparedRule
 	for _, chain := range p.chains {
 		for _, r := range chain.Rules {
+			if slices.ContainsFunc(r.Stmts, addsFlows) {
+				continue
+			}
 			code, err := "", error(unix.ENOENT)
 			if has := byHandle[r.Handle]; has != nil {
 				code, err = codes.asker.whole(t.Family, t.Name, has)
@@ -201,6 +218,11 @@ func (p *comparedTable) live(codes *codes) ([]comparedRule, error) {
 		}
 	}
 	return out, nil
+}
+
+func addsFlows(s ruleset.Stmt) bool {
+	_, ok := s.(ruleset.FlowAdd)
+	return ok
 }
 
 // uncounted is a rule without what it has counted.
@@ -220,8 +242,12 @@ func uncounted(r *ruleset.Rule) *ruleset.Rule {
 	return &fresh
 }
 
-// loadTries bounds how often rules are loaded in parts because nft refuses them together.
-const loadTries = 64
+// loadTries bounds how often rules are loaded in parts because nft refuses them together. The next time, those that are
+// known are not among them.
+const (
+	loadTries = 64
+	tooMany   = "nft refuses too many others that were loaded with it"
+)
 
 // loader loads rules as they were read.
 type loader struct {
@@ -229,13 +255,13 @@ type loader struct {
 	tries   int
 }
 
-// reread is what the kernel makes of a rule's text. Why says why there is nothing, or is empty.
+// reread is what the kernel makes of a rule's text, or why nothing.
 type reread struct{ code, why string }
 
 // codes is what the kernel makes of each rule.
 func (l *loader) codes(ctx context.Context, rules []comparedRule) ([]reread, error) {
 	out := make([]reread, len(rules))
-	why := "nft refuses too many rules like it"
+	why := tooMany
 	if l.tries--; l.tries >= 0 {
 		codes, err := l.load(ctx, rules)
 		refused, ok := errors.AsType[*Error](err)
@@ -245,12 +271,12 @@ func (l *loader) codes(ctx context.Context, rules []comparedRule) ([]reread, err
 				out[i].code = c
 			}
 			return out, nil
-		case err == nil:
-			why = "loaded again, it is more than one rule, or none"
-		case !ok:
+		case err != nil && !ok:
 			return nil, err
 		case len(rules) > 1:
 			return l.halves(ctx, rules)
+		case err == nil:
+			why = "loaded again, it is more than one rule, or none"
 		default:
 			why = "nft does not read it back: " + refused.first()
 		}

@@ -21,7 +21,7 @@ func compare(t *testing.T, ns *testkit.NS, c *Comparison) (misread, same []strin
 	for _, table := range rs.Tables {
 		for _, chain := range table.Chains {
 			for _, r := range chain.Rules {
-				if _, ok := r.Stmts[0].(ruleset.Misread); ok {
+				if r.Misread != "" {
 					misread = append(misread, r.String())
 				} else {
 					same = append(same, r.String())
@@ -79,7 +79,7 @@ func TestRead_TextOfRulesThatNftListsAsOthers_AreMarked(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := rs.Tables[0].Chains[0].Rules[0]
-	if _, ok := r.Stmts[0].(ruleset.Misread); !ok || !strings.Contains(r.String(), "192.0.2.1") {
+	if r.Misread == "" || !strings.Contains(r.String(), "192.0.2.1") {
 		t.Errorf("not marked: %v", r)
 	}
 }

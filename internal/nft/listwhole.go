@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -13,7 +14,7 @@ import (
 
 // ListWhole reads the live ruleset, both as the flow fast path needs it and whole, but for the elements of named sets: a
 // set may have a million. Sets that stand for a lowered flowtable have theirs. Rules that the kernel executes otherwise are
-// marked; the comparison is to be the same each time.
+// marked; the comparison is to be the same each time. With a *ComparisonError there are rulesets, too.
 func ListWhole(ctx context.Context, c *Comparison) (handover.Ruleset, *ruleset.Ruleset, error) {
 	codes := askCodes(ctx)
 	defer codes.close()
@@ -37,10 +38,11 @@ func ListWhole(ctx context.Context, c *Comparison) (handover.Ruleset, *ruleset.R
 	if err == nil {
 		err = complete(&h)
 	}
-	if err := cmp.Or(<-whole, err); err != nil {
-		return handover.Ruleset{}, nil, fmt.Errorf("read ruleset: %w", err)
+	wrong := cmp.Or(err, <-whole)
+	if _, marked := errors.AsType[*ComparisonError](wrong); wrong != nil && !marked {
+		return handover.Ruleset{}, nil, fmt.Errorf("read ruleset: %w", wrong)
 	}
-	return h, rs, nil
+	return h, rs, wrong
 }
 
 // withLowered puts the sets that stand for flowtables into a listing with their elements.

@@ -96,17 +96,23 @@ func numbered(devices []net.Interface) []standIn {
 	return out
 }
 
-// fakeDevices makes devices, of the first kind that the kernel has.
+// fakeDevices makes devices, of the first kind that the kernel has. A number that is taken (new namespaces have devices of
+// tunnels, net.core.fb_tunnels_only_for_init_net) becomes another one: rules that have it differ then. Dummies come last:
+// their module makes a device in the first namespace, too.
 func fakeDevices(list []standIn) error {
 	kind := 0
 	for i, d := range list {
 		attrs := netlink.LinkAttrs{Name: d.name, Index: d.index}
 		for {
 			links := []netlink.Link{
-				&netlink.Dummy{LinkAttrs: attrs}, &netlink.Bridge{LinkAttrs: attrs},
-				&netlink.Veth{LinkAttrs: attrs, PeerName: fmt.Sprintf("nfo-peer%d", i)},
+				&netlink.Bridge{LinkAttrs: attrs},
+				&netlink.Veth{LinkAttrs: attrs, PeerName: fmt.Sprintf("nfo-peer%d", i)}, &netlink.Dummy{LinkAttrs: attrs},
 			}
 			err := netlink.LinkAdd(links[kind])
+			if errors.Is(err, unix.EEXIST) && attrs.Index != 0 {
+				attrs.Index = 0
+				continue
+			}
 			if err == nil || errors.Is(err, unix.EEXIST) {
 				break
 			}
@@ -124,7 +130,7 @@ func fakeDevices(list []standIn) error {
 const userScript = `command -v nft >/dev/null || exit 7
 nft list tables >/dev/null || exit 3
 for d; do
-	ip link add name "$d" type dummy 2>&3 || ip link add name "$d" type bridge 2>&3 || ip link add name "$d" type veth 2>&3 || exit 3
+	ip link add name "$d" type bridge 2>&3 || ip link add name "$d" type veth 2>&3 || ip link add name "$d" type dummy 2>&3 || exit 3
 done 3>/dev/null
 nft -I . -f - || exit 4
 nft -t list ruleset || exit 5

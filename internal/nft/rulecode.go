@@ -12,15 +12,20 @@ import (
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
-// setElemKeyEnd is NFTA_SET_ELEM_KEY_END (Linux 5.6), which x/sys does not have.
-const setElemKeyEnd = 10
+// Attributes that x/sys does not have (enum nft_set_desc_attributes, nft_set_elem_attributes).
+const (
+	setDescConcat = 2  // NFTA_SET_DESC_CONCAT, Linux 5.6
+	setElemObject = 9  // NFTA_SET_ELEM_OBJREF
+	setElemKeyEnd = 10 // NFTA_SET_ELEM_KEY_END, Linux 5.6
+	setElemExprs  = 11 // NFTA_SET_ELEM_EXPRESSIONS, Linux 5.11
+)
 
 // ruleCode is what the kernel executes for a rule.
 type ruleCode struct {
 	chain  string
 	handle int
 	// code is the rule's expressions with all their attributes, but for what they have counted and the names of anonymous
-	// sets: those are in sets, in the order in which the rule asks for them.
+	// sets. sets are those that the rule looks into, in order.
 	code string
 	sets []string
 }
@@ -86,9 +91,11 @@ func (r *ruleCode) expressions(list []byte) {
 // lookup writes a lookup in a set.
 func (r *ruleCode) lookup(b, data []byte) []byte {
 	for kind, v := range attrs(data) {
-		if name := string(text(v)); kind == unix.NFTA_LOOKUP_SET && anonymous(name) {
+		if name := string(text(v)); kind == unix.NFTA_LOOKUP_SET {
 			r.sets = append(r.sets, name)
-			v = nil
+			if anonymous(name) {
+				v = nil
+			}
 		}
 		b = binary.NativeEndian.AppendUint16(b, kind)
 		b = binary.NativeEndian.AppendUint32(b, uint32(len(v)))
@@ -103,44 +110,75 @@ func anonymous(set string) bool {
 	return strings.HasPrefix(set, "__set") || strings.HasPrefix(set, "__map")
 }
 
-// whole is the rule's code with what is in its anonymous sets.
+// whole is the rule's code with what its sets are; of anonymous ones, with the elements.
 func (a *asker) whole(family ruleset.Family, table string, r *ruleCode) (string, error) {
 	b := []byte(r.code)
 	for _, name := range r.sets {
-		more, err := a.setCode(element.SetID{Family: family, Table: table, Name: name})
+		set := element.SetID{Family: family, Table: table, Name: name}
+		kind, err := a.setKind(set)
 		if err != nil {
 			return "", err
 		}
-		b = append(b, more...)
+		b = append(b, kind...)
+		if !anonymous(name) {
+			continue
+		}
+		elements, err := a.setElements(set)
+		if err != nil {
+			return "", err
+		}
+		b = append(b, elements...)
 	}
 	return string(b), nil
 }
 
-// setCode is what a set is for the rules that look into it: what kind of set, and its elements, in an order of their own.
-func (a *asker) setCode(set element.SetID) ([]byte, error) {
+// setKind is what a set is for the rules that look into it, without its elements. Named sets are asked for once.
+func (a *asker) setKind(set element.SetID) ([]byte, error) {
+	if kind, known := a.kinds[set]; known {
+		return kind, nil
+	}
 	ask, err := setAttrs(set)
 	if err != nil {
 		return nil, err
 	}
-	family := familyNumber(set.Family)
 	var b []byte
-	err = a.ask(unix.NFT_MSG_GETSET, netlink.Acknowledge, family, ask, func(_ element.Generation, msg []byte) error {
-		b = keep(b, msg, unix.NFTA_SET_FLAGS, unix.NFTA_SET_KEY_LEN, unix.NFTA_SET_DATA_LEN)
+	err = a.ask(unix.NFT_MSG_GETSET, netlink.Acknowledge, familyNumber(set.Family), ask, func(_ element.Generation, msg []byte) error {
+		b = keep(b, msg, unix.NFTA_SET_FLAGS, unix.NFTA_SET_KEY_LEN, unix.NFTA_SET_DATA_LEN, unix.NFTA_SET_OBJ_TYPE)
+		for kind, v := range attrs(msg) {
+			if kind == unix.NFTA_SET_DESC {
+				b = keep(b, v, setDescConcat)
+			}
+		}
 		return nil
 	})
+	if err == nil && !anonymous(set.Name) {
+		a.kinds[set] = b
+	}
+	return b, err
+}
+
+// setElements are the elements of a set, in an order of their own. Of what they do (count, limit) only that they do.
+func (a *asker) setElements(set element.SetID) (string, error) {
+	ask, err := setAttrs(set)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	var elements []string
-	err = a.ask(unix.NFT_MSG_GETSETELEM, netlink.Dump, family, ask, func(_ element.Generation, msg []byte) error {
+	err = a.ask(unix.NFT_MSG_GETSETELEM, netlink.Dump, familyNumber(set.Family), ask, func(_ element.Generation, msg []byte) error {
 		eachElement(msg, func(one []byte) {
-			elements = append(elements, string(keep(nil, one,
-				unix.NFTA_SET_ELEM_KEY, setElemKeyEnd, unix.NFTA_SET_ELEM_DATA, unix.NFTA_SET_ELEM_FLAGS, unix.NFTA_SET_ELEM_TIMEOUT)))
+			b := keep(nil, one, unix.NFTA_SET_ELEM_KEY, setElemKeyEnd, unix.NFTA_SET_ELEM_DATA, unix.NFTA_SET_ELEM_FLAGS,
+				unix.NFTA_SET_ELEM_TIMEOUT, setElemObject)
+			for kind := range attrs(one) {
+				if kind == unix.NFTA_SET_ELEM_EXPR || kind == setElemExprs {
+					b = append(b, byte(kind))
+				}
+			}
+			elements = append(elements, string(b))
 		})
 		return nil
 	})
 	slices.Sort(elements)
-	return append(b, strings.Join(elements, "")...), err
+	return strings.Join(elements, ""), err
 }
 
 // keep appends those attributes that are named, with their kinds and lengths.

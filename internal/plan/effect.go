@@ -65,8 +65,6 @@ func step(s ruleset.Stmt) effect {
 		return effect{ending: drops, pinned: Finding{Reason: reason.VerdictNotEarly, Detail: "reject"}}
 	case ruleset.Queue:
 		return effect{ending: unknown, pinned: Finding{Reason: reason.VerdictNotEarly, Detail: "queue"}}
-	case ruleset.Misread:
-		return effect{ending: unknown, pinned: Finding{Reason: reason.RuleMisread, Detail: s.Why}}
 	case ruleset.Opaque:
 		return effect{ending: unknown, pinned: Finding{Reason: reason.OpaqueStatement}}
 	case ruleset.Quota:
@@ -188,6 +186,11 @@ type reading struct {
 func read(s space.Scan, r *ruleset.Rule, l look) reading {
 	rd := reading{runs: [][]ruleset.Match{nil}}
 	s = s.NewRule()
+	if r.Misread != "" {
+		rd.does(effect{ending: unknown, pinned: Finding{Reason: reason.RuleMisread, Detail: r.Misread}}, s)
+		rd.end = s
+		return rd
+	}
 	joined, number := l.joined(r), -1
 	for _, stmt := range r.Stmts {
 		switch stmt := stmt.(type) {

@@ -8,9 +8,9 @@ import (
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
-// begin writes what the kernel asks before entry i, the first rule of a base chain; next is that of the next one. Chains of family inet see well-formed packets
-// of IP only: the kernel drops malformed ones there without a rule, and others pass by (net/netfilter/nft_chain_filter.c
-// nft_do_chain_inet_ingress).
+// begin writes what the kernel asks before entry i, the first rule of a base chain; next is that of the next one. Chains
+// of family inet see well-formed packets of IP only: the kernel drops malformed ones there without a rule, and others
+// pass by (net/netfilter/nft_chain_filter.c nft_do_chain_inet_ingress).
 func (b *shareBuilder) begin(all []*entry, i, next int) {
 	base := all[i].base
 	if base == nil || base.Family != ruleset.Inet {

@@ -45,3 +45,22 @@ func TestMalformedIPIsLeftToTheKernelBehindAnInetChainWithoutRulesThatRun(t *tes
 		})
 	}
 }
+
+// A rule that is not what nft lists may match any packet and do anything.
+func TestRulesBehindOneThatIsMisreadStayWithNFTables(t *testing.T) {
+	rs := oneChain(destination("192.0.2.1"), ruleset.Verdict{Kind: ruleset.Drop})
+	c := rs.Tables[0].Chains[0]
+	misread := *c.Rules[0]
+	misread.Stmts, misread.Misread = []ruleset.Stmt{destination("192.0.2.2"), ruleset.Counter{}}, "it is another one"
+	last := *c.Rules[0]
+	last.Stmts = []ruleset.Stmt{destination("192.0.2.3"), ruleset.Verdict{Kind: ruleset.Drop}}
+	c.Rules = append(c.Rules, &misread, &last)
+	s := Make(rs, pair(t, "ixgbe"), Options{NoHardware: true}).Shares()[0]
+	if len(s.Entries) != 1 || s.Whole {
+		t.Errorf("want the first rule alone, got\n%s", show(&s))
+	}
+	r := eval.New(rs, nil).Run(addressed(make([]byte, 60)))
+	if r.Outcome == eval.Dropped || r.Outcome == eval.Accepted {
+		t.Errorf("eval knows what the misread rule does: %s", r.Outcome)
+	}
+}

@@ -3,7 +3,7 @@ package ruleset
 // stmts writes an array of statements.
 func (e *encoder) stmts(list []Stmt) {
 	e.raw("[")
-	for i, s := range listed(list) {
+	for i, s := range list {
 		if i > 0 {
 			e.raw(", ")
 		}

@@ -81,6 +81,9 @@ type Rule struct {
 	Index   int // position in the chain, from 0; not part of the JSON
 	Comment string
 	Stmts   []Stmt
+	// Misread says why the statements, which nft lists, are not taken for what the kernel executes; empty where they are.
+	// Only rules that nft has loaded can have it, no document.
+	Misread string
 	Extra   Extra
 }
 

@@ -37,23 +37,6 @@ type Limit struct {
 	Ref       Expr
 }
 
-// Misread is the only statement of a rule of which nft lists these statements, and the kernel executes others: of a live
-// ruleset, never of a document.
-type Misread struct {
-	Stmts []Stmt
-	Why   string // where more is known
-}
-
-// listed are the statements of a rule as nft lists them.
-func listed(list []Stmt) []Stmt {
-	if len(list) == 1 {
-		if m, ok := list[0].(Misread); ok {
-			return m.Stmts
-		}
-	}
-	return list
-}
-
 // Mangle writes a header field or meta data, `meta mark set 1`.
 type Mangle struct{ Key, Value Expr }
 
@@ -164,4 +147,3 @@ func (Queue) isStmt()     {}
 func (Action) isStmt()    {}
 func (Verdict) isStmt()   {}
 func (Opaque) isStmt()    {}
-func (Misread) isStmt()   {}

@@ -159,7 +159,7 @@ func priorities(f Family, hook string) []priority {
 func (r *Rule) String() string { return text(func(p *printer) { p.rule(r) }) }
 
 func (p *printer) rule(r *Rule) {
-	for i, s := range listed(r.Stmts) {
+	for i, s := range r.Stmts {
 		if i > 0 {
 			p.put(" ")
 		}

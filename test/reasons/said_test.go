@@ -168,7 +168,7 @@ func made() []*ruleset.Ruleset {
 		})
 	}
 	misread := &ruleset.Chain{Family: ruleset.Netdev, Table: "t", Name: "c", Base: full.Base, Rules: []*ruleset.Rule{{
-		Family: ruleset.Netdev, Table: "t", Chain: "c", Handle: 2, Stmts: []ruleset.Stmt{ruleset.Misread{Stmts: full.Rules[0].Stmts}},
+		Family: ruleset.Netdev, Table: "t", Chain: "c", Handle: 2, Stmts: full.Rules[0].Stmts, Misread: "it is another one",
 	}}}
 	return []*ruleset.Ruleset{
 		{Tables: []*ruleset.Table{{Family: ruleset.Netdev, Name: "t", Chains: []*ruleset.Chain{misread}}}},

@@ -90,7 +90,7 @@ func (rd *reader) statement(s ruleset.Stmt) {
 		rd.effect(reason.QueueSkipped, "queue")
 		rd.decide(cover{may: rd.c.may}, ruleset.Drop, "")
 		rd.decide(rd.c, ruleset.Accept, "")
-	case ruleset.Opaque, ruleset.Misread:
+	case ruleset.Opaque:
 		rd.effect(reason.OtherStatementSkipped, "a statement that is not understood")
 		rd.maybe()
 	default:
