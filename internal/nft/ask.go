@@ -89,10 +89,13 @@ func (a *asker) highestTable() uint64 {
 			}
 			return nil
 		})
-		// Tables that were deleted between two parts of the answer may have cost it others.
-		if err == nil && len(seen) <= 1 {
+		switch {
+		case err != nil:
+			return math.MaxUint64 // the rest of the answer may come yet
+		case len(seen) <= 1:
 			return highest
 		}
+		// Tables that were deleted between two parts of the answer may have cost it others.
 	}
 	return math.MaxUint64
 }

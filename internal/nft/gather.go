@@ -29,11 +29,11 @@ const (
 // NFT_MSG_NEWGEN behind it (nf_tables_commit, net/netfilter/nf_tables_api.c).
 type gathered struct {
 	wanted func(element.SetID) bool
-	// highest asks for the highest handle of a table. The kernel gives a new table a higher one than any before
-	// (nf_tables_newtable).
+	// highest asks for the highest handle of a table; math.MaxUint64, after which no table is taken for new, where that
+	// cannot be found out.
 	highest func() uint64
-	// newest is the highest handle that is known: no table that was there before the transactions that are still to come
-	// has a higher one.
+	// newest is at least as high as the handle of any table that was there before what comes next. The kernel gives a
+	// new one a higher handle than all before (nf_tables_newtable).
 	newest uint64
 	// generation is that of the last transaction; 0: not known.
 	generation uint32

@@ -187,8 +187,8 @@ func (w *SetWatch) wanted(set element.SetID) bool {
 	return w.want != nil && w.want(set) || w.remember != nil && w.remember(set)
 }
 
-// note remembers the sets that a commit is known to have made, forgets those that it changed, and leaves it the changes that were
-// subscribed to.
+// note remembers the sets that a commit is known to have made, forgets those that it changed, and leaves it the changes
+// that were subscribed to.
 func (w *SetWatch) note(c *Commit) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

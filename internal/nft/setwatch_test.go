@@ -318,7 +318,8 @@ func TestSetWatch_TablesMadeUnheard_AreNotNew(t *testing.T) {
 		ns.NFTables(fmt.Sprintf("table netdev t%d {\nset s {\ntype inet_service\nelements = { 1 }\n}\n}\n", i))
 	}
 	close(busy)
-	for !nextCommit(t, w).Lost {
+	for lost := false; !lost; {
+		lost = nextCommit(t, w).Lost
 	}
 	if got, want := redeclare("t19"), "netdev t19: s{+0002}"; got != want {
 		t.Errorf("a table whose making was lost: got %s, want %s", got, want)
