@@ -54,6 +54,35 @@ func TestElementsAreThereBeforeRulesAreExecuted(t *testing.T) {
 	})
 }
 
+// The kernel does not tell a set that is made anew from one that is declared again.
+func TestElementsOfADeletedSetAreReadBeforeTheyChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		r.machine.AddLink(enginetest.Veth("r0"))
+		r.setRules(t, nil, dropSet)
+		r.run(t)
+		settle()
+		r.sets.Take()
+		r.machine.Announce(engine.Change{Elements: []element.Change{{Set: blocked(), Gone: true}}, Generation: 5})
+		r.machine.Announce(engine.Change{Elements: []element.Change{{Set: blocked()}}, Generation: 6})
+		synctest.Wait()
+		if got := r.sets.Take(); got != "" {
+			t.Errorf("made anew: %s", got)
+		}
+		r.sets.SetList(blocked(), &element.List{Generation: 6})
+		r.machine.Announce(engine.Change{What: "ruleset", Generation: 6, Reread: true, Rules: true})
+		settle()
+		if got := r.sets.Take(); got != "fill netdev t blocked 0" {
+			t.Errorf("read: %s", got)
+		}
+		r.machine.Announce(engine.Change{Elements: []element.Change{{Set: blocked()}}, Generation: 7})
+		synctest.Wait()
+		if got := r.sets.Take(); got != "change netdev t blocked while executing" {
+			t.Errorf("an element more: %s", got)
+		}
+	})
+}
+
 func TestElementsChangeAfterManyTransactionsOfOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig()

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"syscall"
 	"time"
@@ -74,6 +75,31 @@ func (a *asker) ask(msg uint16, flags netlink.HeaderFlags, family uint8, ask []b
 			}
 		}
 	}
+}
+
+// highestTable is the highest handle that a table has, or higher than any can be where that cannot be found out.
+func (a *asker) highestTable() uint64 {
+	for range readAgain {
+		var highest uint64
+		seen := map[element.Generation]bool{}
+		err := a.ask(unix.NFT_MSG_GETTABLE, netlink.Dump, unix.NFPROTO_UNSPEC, nil, func(gen element.Generation, b []byte) error {
+			seen[gen] = true
+			for kind, v := range attrs(b) {
+				if kind == tableHandle {
+					highest = max(highest, beUint64(v))
+				}
+			}
+			return nil
+		})
+		switch {
+		case err != nil:
+			return math.MaxUint64 // the rest of the answer may come yet
+		case len(seen) <= 1:
+			return highest
+		}
+		// Tables that were deleted between two parts of the answer may have cost it others.
+	}
+	return math.MaxUint64
 }
 
 // status is the result that ends an answer.

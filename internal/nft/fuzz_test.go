@@ -37,7 +37,7 @@ func FuzzGather(f *testing.F) {
 	f.Add(slices.Concat(notification(unix.NFT_MSG_NEWSET, set), notification(unix.NFT_MSG_NEWRULE, set), gen, gen))
 	f.Add([]byte{20, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		g := gathered{wanted: func(element.SetID) bool { return true }}
+		g := newGathered(func(element.SetID) bool { return true }, func() uint64 { return 0 })
 		for _, c := range g.datagram(b, time.Unix(1, 0)) {
 			for _, x := range c.Changes {
 				for _, l := range []*element.List{&x.Deleted, &x.Added, x.Added.Join()} {

@@ -29,11 +29,19 @@ const (
 // NFT_MSG_NEWGEN behind it (nf_tables_commit, net/netfilter/nf_tables_api.c).
 type gathered struct {
 	wanted func(element.SetID) bool
+	// highest asks for the highest handle of a table; math.MaxUint64, after which no table is taken for new, where that
+	// cannot be found out.
+	highest func() uint64
+	// newest is at least as high as the handle of any table that was there before what comes next. The kernel gives a
+	// new one a higher handle than all before (nf_tables_newtable).
+	newest uint64
 	// generation is that of the last transaction; 0: not known.
 	generation uint32
 
 	tables []TableID
-	sets   []*history
+	// fresh are those of tables that the transaction made.
+	fresh []TableID
+	sets  []*history
 	// What the last notification was about: most in a row are about the same.
 	table recent
 	set   recent
@@ -57,7 +65,7 @@ func (r *recent) is(family uint8, table, name []byte) bool {
 type history struct {
 	set        element.SetID
 	wanted     bool
-	made, gone bool
+	made, gone bool // of a set that is known to be new, or was deleted
 	points     bool // of a set that was made
 	// Mostly all elements are added, or all are deleted: then steps has them. Else the last step of each counts.
 	steps   element.List
@@ -70,8 +78,24 @@ type step struct {
 	deleted bool
 }
 
-// forget is for when notifications are missing.
-func (g *gathered) forget() { *g = gathered{wanted: g.wanted} }
+// newGathered is to be called when notifications come already: what highest knows must not be older.
+func newGathered(wanted func(element.SetID) bool, highest func() uint64) *gathered {
+	return &gathered{wanted: wanted, highest: highest, newest: highest()}
+}
+
+// forget is for when notifications are missing: tables may have been made.
+func (g *gathered) forget() {
+	g.next(0)
+	g.refresh()
+}
+
+// refresh is for tables that nothing was heard of.
+func (g *gathered) refresh() { g.newest = max(g.newest, g.highest()) }
+
+// next begins another transaction.
+func (g *gathered) next(generation uint32) {
+	*g = gathered{wanted: g.wanted, highest: g.highest, newest: g.newest, generation: generation}
+}
 
 // follows reports whether no transaction is missing before one. The kernel leaves 0 out (nf_tables_commit).
 func (g *gathered) follows(generation uint32) bool {
@@ -91,6 +115,7 @@ func (g *gathered) datagram(b []byte, now time.Time) []Commit {
 			c, follows := g.finish(rest)
 			if !follows {
 				c = Commit{Lost: true} // what was gathered may be half of it
+				g.refresh()
 			}
 			out = append(out, c)
 		case unix.NFT_MSG_NEWSETELEM, unix.NFT_MSG_DELSETELEM, destroySetElem:
@@ -98,16 +123,42 @@ func (g *gathered) datagram(b []byte, now time.Time) []Commit {
 		case unix.NFT_MSG_NEWSET, unix.NFT_MSG_DELSET, destroySet:
 			g.object(family, rest)
 			h := g.history(family, rest)
-			made := msg == unix.NFT_MSG_NEWSET
-			*h = history{set: h.set, wanted: h.wanted, made: made, gone: !made, points: made && splits(setFlags(rest))}
+			switch {
+			case msg != unix.NFT_MSG_NEWSET:
+				*h = history{set: h.set, wanted: h.wanted, gone: true}
+			case g.isNew(h):
+				*h = history{set: h.set, wanted: h.wanted, made: true, points: splits(setFlags(rest))}
+			}
 		default:
 			g.object(family, rest)
+			if msg == unix.NFT_MSG_NEWTABLE {
+				g.tableIs(family, rest)
+			}
 			if msg == unix.NFT_MSG_NEWFLOWTABLE || msg == unix.NFT_MSG_NEWCHAIN && atIngress(rest) {
 				g.comesFirst(family)
 			}
 		}
 	}
 	return out
+}
+
+// isNew reports whether a set that NEWSET is about is known to be new. From Linux 6.2 on, and in stable kernels before,
+// the kernel sends it for a set that is declared again too (nf_tables_newset), which keeps its elements. A new set in a
+// table that is not cannot be told from that, unless the transaction has deleted the one before.
+func (g *gathered) isNew(h *history) bool {
+	return h.gone || !h.made && slices.ContainsFunc(g.fresh, func(t TableID) bool {
+		return t.Family == h.set.Family && t.Name == h.set.Table
+	})
+}
+
+// tableIs notes whether the table of the last object is new: NEWTABLE is sent for changed flags too.
+func (g *gathered) tableIs(family uint8, table []byte) {
+	for kind, v := range attrs(table) {
+		if handle := beUint64(v); kind == tableHandle && handle > g.newest {
+			g.newest = handle
+			g.fresh = append(g.fresh, TableID{ruleset.Family(familyName(family)), string(g.table.table)})
+		}
+	}
 }
 
 // comesFirst notes that the table of the last object has something at ingress.
@@ -209,7 +260,7 @@ func (g *gathered) finish(gen []byte) (c Commit, follows bool) {
 		}
 	}
 	follows = g.follows(c.Generation)
-	*g = gathered{wanted: g.wanted, generation: c.Generation}
+	g.next(c.Generation)
 	return c, follows
 }
 

@@ -25,7 +25,7 @@ func TestGathered_FlowtableInATableOfIP_IsAtIngress(t *testing.T) {
 		b = append(b, make([]byte, unix.NLMSG_HDRLEN-len(b))...)
 		return append(append(b, unix.NFPROTO_IPV4, 0, 0, 0), body...)
 	}
-	g := gathered{wanted: func(element.SetID) bool { return false }}
+	g := newGathered(func(element.SetID) bool { return false }, func() uint64 { return 0 })
 	b := append(message(unix.NFT_MSG_NEWTABLE, attr(attrTable, "this")), message(unix.NFT_MSG_NEWFLOWTABLE, attr(attrTable, "that"))...)
 	commits := g.datagram(append(b, message(unix.NFT_MSG_NEWGEN, nil)...), time.Time{})
 	if len(commits) != 1 || len(commits[0].Tables) != 2 {

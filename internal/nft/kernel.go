@@ -123,6 +123,9 @@ func dump(msg uint16, decode func(*netlink.AttributeDecoder, *kernelObject)) ([]
 	return out, nil
 }
 
+// tableHandle is NFTA_TABLE_HANDLE (Linux 4.16), 64 bits; x/sys does not have it.
+const tableHandle = 4
+
 // Flags of tables (enum nft_table_flags). The last one is Linux 6.9's.
 func tableFlags(flags uint32) []string {
 	var out []string
@@ -232,6 +235,14 @@ func beUint32(b []byte) uint32 {
 		return 0
 	}
 	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+}
+
+// beUint64 reads a number in network byte order; 0 when it is not eight bytes.
+func beUint64(b []byte) uint64 {
+	if len(b) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
 }
 
 // familyName is nft's name for an NFPROTO_ number (include/uapi/linux/netfilter.h).

@@ -51,12 +51,16 @@ type Commit struct {
 // alone where the other stays: nft moves an end where it merges intervals, and makes none for an interval that reaches
 // the highest key.
 //
+// Of a set that is declared again it tells as of a new one, from Linux 6.2 on. So a new set is known as such, and told as
+// Made, only if its table is new too or the same transaction has deleted the set before.
+//
 // Who keeps a copy of a set's elements subscribes to it first, then reads it with Elements, and from then on applies
 // the changes of commits that the list's generation is Before.
 type SetWatch struct {
 	conn    *netlink.Conn
 	raw     syscall.RawConn
 	buf     []byte
+	asker   *asker // for tables
 	queue   *queue
 	commits chan Commit
 
@@ -94,14 +98,20 @@ func watchSets(ctx context.Context, buffer int) (*SetWatch, error) {
 		_ = conn.Close()
 		return nil, fmt.Errorf("watch sets: %w", err)
 	}
+	if w.asker, err = newAsker(ctx); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("watch sets: %w", err)
+	}
+	g := newGathered(w.wanted, w.asker.highestTable)
 	stop := context.AfterFunc(ctx, func() {
 		_ = conn.SetReadDeadline(time.Unix(1, 0)) // in the past: wakes the reader
 	})
 	go func() {
 		defer w.queue.end()
 		defer func() { _ = conn.Close() }()
+		defer w.asker.close()
 		defer stop()
-		w.forward(ctx)
+		w.forward(ctx, g)
 	}()
 	go func() {
 		defer close(w.commits)
@@ -149,9 +159,9 @@ func (w *SetWatch) Subscribe(want func(element.SetID) bool) {
 	})
 }
 
-// Remember replaces what says which sets are remembered from the transaction that makes them until they change, so that
-// Elements of the watch need not read them: the kernel takes a minute to tell of a million prefixes a second time. A
-// million addresses take 4 MB. It is asked as want of Subscribe is.
+// Remember replaces what says which sets are remembered from the transaction that makes them, as far as that is known
+// (Made), until they change, so that Elements of the watch need not read them: the kernel takes a minute to tell of a
+// million prefixes a second time. A million addresses take 4 MB. It is asked as want of Subscribe is.
 func (w *SetWatch) Remember(sets func(element.SetID) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -177,8 +187,8 @@ func (w *SetWatch) wanted(set element.SetID) bool {
 	return w.want != nil && w.want(set) || w.remember != nil && w.remember(set)
 }
 
-// note remembers the sets that a commit made, forgets those that it changed, and leaves it the changes that were
-// subscribed to.
+// note remembers the sets that a commit is known to have made, forgets those that it changed, and leaves it the changes
+// that were subscribed to.
 func (w *SetWatch) note(c *Commit) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -204,15 +214,14 @@ func (w *SetWatch) note(c *Commit) {
 
 // forward turns notifications into commits until the context ends or the socket fails. It waits for no reader: the time
 // that an element has left is told as of the notification, and the socket must not run full.
-func (w *SetWatch) forward(ctx context.Context) {
-	g := gathered{wanted: w.wanted}
+func (w *SetWatch) forward(ctx context.Context, g *gathered) {
 	for {
 		b, err := receiveInto(w.raw, w.buf)
 		var done []Commit
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
-			g.forget()
 			done, err = []Commit{{Lost: true}}, drain(w.raw)
+			g.forget() // now that notifications come again
 		case err == nil:
 			done = g.datagram(b, time.Now())
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -97,7 +98,7 @@ func TestSetWatch_Commands_AreToldAs(t *testing.T) {
 	w := setWatching(t, ns, setWatchBuffer)
 	for _, step := range []struct{ do, want string }{
 		{"add table netdev t", "netdev t:"},
-		{"add set netdev t h { type inet_service; flags timeout; }", "netdev t: h{made}"},
+		{"add set netdev t h { type inet_service; flags timeout; }", "netdev t: h{}"},
 		{"add element netdev t h { 1, 2 }", "h{+0001 +0002}"},
 		{"delete element netdev t h { 2 }", "h{-0002}"},
 		{"delete element netdev t h { 1 }\nadd element netdev t h { 1 }", "h{+0001}"},
@@ -105,7 +106,7 @@ func TestSetWatch_Commands_AreToldAs(t *testing.T) {
 		{"create element netdev t h { 4 timeout 1h }", "h{+0004@}"},
 		{"flush set netdev t h", "h{-0001 -0004@}"},
 		// An interval is two elements, and nft ends one at 0.
-		{"add set netdev t i { type inet_service; flags interval; auto-merge; }", "netdev t: i{made}"},
+		{"add set netdev t i { type inet_service; flags interval; auto-merge; }", "netdev t: i{}"},
 		{"add element netdev t i { 16-31 }", "i{+0000end +0010 +0020end}"},
 		{"add element netdev t i { 32-47 }", "i{+0010 +0030end -0020end}"},
 		{"add element netdev t i { 64, 66 }", "i{+0040 +0041end +0042 +0043end}"},
@@ -115,14 +116,14 @@ func TestSetWatch_Commands_AreToldAs(t *testing.T) {
 		// A concatenation is one element.
 		{
 			"add set netdev t c { type inet_service . inet_proto; flags interval; elements = { 1-2 . 6, 3 . 17 } }",
-			"netdev t: c{+0001000006000000-0002000006000000 +0003000011000000-0003000011000000 made}",
+			"netdev t: c{+0001000006000000-0002000006000000 +0003000011000000-0003000011000000}",
 		},
 		{"delete element netdev t c { 1-2 . 6 }", "c{-0001000006000000-0002000006000000}"},
-		{"add map netdev t v { type inet_service : verdict; elements = { 1 : drop } }", "netdev t: v{+0001:drop made}"},
+		{"add map netdev t v { type inet_service : verdict; elements = { 1 : drop } }", "netdev t: v{+0001:drop}"},
 		{"add element netdev t v { * : accept }", "v{+:accept}"},
 		// Anonymous sets are told of with their rule.
 		{"add chain netdev t r", "netdev t:"},
-		{"add rule netdev t r tcp dport { 7, 8 } drop", "netdev t: __set0{+0007 +0008 made}"},
+		{"add rule netdev t r tcp dport { 7, 8 } drop", "netdev t: __set0{+0007 +0008}"},
 		{"flush chain netdev t r", "netdev t: __set0{gone}"},
 		{"add table ip u\nadd chain ip u c\nadd chain netdev t c2", "ip u: netdev t:"},
 		{"delete set netdev t h", "netdev t: h{gone}"},
@@ -130,6 +131,23 @@ func TestSetWatch_Commands_AreToldAs(t *testing.T) {
 			"flush ruleset\nadd table netdev t\nadd set netdev t i { type inet_service; elements = { 9 } }",
 			"ip u: netdev t: i{+0009 made} c{gone} v{gone}",
 		},
+		// What is declared again keeps its elements.
+		{"add element netdev t i { 8 }\nadd set netdev t i { type inet_service; elements = { 7 } }\nadd chain netdev t r", "netdev t: i{+0007 +0008}"},
+		{"add table netdev t { flags dormant; }\nadd set netdev t i { type inet_service; elements = { 6 } }", "netdev t: i{+0006}"},
+		{
+			"add element netdev t i { 5 }\ndelete set netdev t i\nadd set netdev t i { type inet_service; elements = { 4 } }\n" +
+				"add set netdev t i { type inet_service; elements = { 3 } }",
+			"netdev t: i{+0003 +0004 made}",
+		},
+		{"add table netdev u\nadd set netdev u i { type inet_service; }\nadd set netdev t i { type inet_service; elements = { 2 } }\nadd chain netdev t n", "netdev t: netdev u: i{made} i{+0002}"},
+		{"add table netdev t\nadd chain netdev t n2\nadd set netdev u i { type inet_service; elements = { 1 } }\nadd chain netdev u n", "netdev t: netdev u: i{+0001}"},
+		{"delete table netdev u", "netdev u: i{gone}"},
+		{
+			"add table netdev t\ndelete table netdev t\nadd table netdev t { flags dormant; }\nadd table netdev t\n" +
+				"add set netdev t i { type inet_service; }\nadd set netdev t j { type inet_service; }",
+			"netdev t: i{made} j{made}",
+		},
+		{"delete set netdev t j\nadd set netdev t j { type inet_service; }\ndelete set netdev t j", "netdev t: j{gone}"},
 		{"delete table netdev t", "netdev t: i{gone}"},
 	} {
 		if _, err := ns.Pipe(step.do+"\n", "nft", "-f", "-"); err != nil {
@@ -262,6 +280,56 @@ func TestSetWatch_SetsThatWereMade_AreRememberedUntilTheyChange(t *testing.T) {
 	ns.NFTables("add element netdev t ports { 3 }\n")
 	nextCommit(t, w)
 	same("ports", false)
+
+	ns.NFTables("table netdev t {\nset ports {\ntype inet_service\nelements = { 4 }\n}\n}\nadd chain netdev t again\n")
+	nextCommit(t, w)
+	same("ports", false)
+	ns.NFTables("flush ruleset\ntable netdev t {\nset ports {\ntype inet_service\nelements = { 5 }\n}\n}\n")
+	nextCommit(t, w)
+	ns.NFTables("table netdev t {\nset ports {\ntype inet_service\nelements = { 6 }\n}\n}\n")
+	nextCommit(t, w)
+	same("ports", false)
+	ns.NFTables("delete set netdev t ports\nadd set netdev t ports { type inet_service; elements = { 7 }; }\n" +
+		"add set netdev t ports { type inet_service; elements = { 8 }; }\n")
+	nextCommit(t, w)
+	same("ports", true)
+	ns.NFTables("add set netdev t hosts { type ipv4_addr; elements = { 192.0.2.1 }; }\n")
+	nextCommit(t, w)
+	same("hosts", false) // it may have been there
+}
+
+// Else a set of an old table would be taken for a new one.
+func TestSetWatch_TablesMadeUnheard_AreNotNew(t *testing.T) {
+	ns := nsWith(t, "table netdev before {\nset s {\ntype inet_service\nelements = { 1 }\n}\n}\n")
+	w := setWatching(t, ns, 0)
+	redeclare := func(table string) string {
+		ns.NFTables(fmt.Sprintf("add table netdev %s { flags dormant; }\nadd set netdev %[1]s s { type inet_service; elements = { 2 }; }\n", table))
+		return told(nextCommit(t, w))
+	}
+	if got, want := redeclare("before"), "netdev before: s{+0002}"; got != want {
+		t.Errorf("a table from before the watch: got %s, want %s", got, want)
+	}
+	busy := make(chan struct{})
+	w.Subscribe(func(element.SetID) bool {
+		<-busy
+		return true
+	})
+	for i := range 20 { // the socket is not read
+		ns.NFTables(fmt.Sprintf("table netdev t%d {\nset s {\ntype inet_service\nelements = { 1 }\n}\n}\n", i))
+	}
+	close(busy)
+	for lost := false; !lost; {
+		lost = nextCommit(t, w).Lost
+	}
+	if got, want := redeclare("t19"), "netdev t19: s{+0002}"; got != want {
+		t.Errorf("a table whose making was lost: got %s, want %s", got, want)
+	}
+	if got, want := redeclare("after"), "netdev after: s{+0002 made}"; got != want {
+		t.Errorf("a new table: got %s, want %s", got, want)
+	}
+	if got, want := redeclare("t18"), "netdev t18: s{+0002}"; got != want {
+		t.Errorf("another one whose making was lost: got %s, want %s", got, want)
+	}
 }
 
 func TestSetWatch_FullBuffer_ReportsLossAndGoesOn(t *testing.T) {
@@ -320,7 +388,7 @@ func TestGathered_GapInGenerations_IsALoss(t *testing.T) {
 	gen := func(n uint32) []byte {
 		return notification(unix.NFT_MSG_NEWGEN, attribute(unix.NFTA_GEN_ID, binary.BigEndian.AppendUint32(nil, n)))
 	}
-	g := gathered{wanted: func(element.SetID) bool { return true }}
+	g := newGathered(func(element.SetID) bool { return true }, func() uint64 { return 0 })
 	var got []string
 	for _, n := range []uint32{7, 8, 10, 11, 1<<32 - 1, 1, 2} {
 		for _, c := range g.datagram(gen(n), time.Unix(1, 0)) {
@@ -335,4 +403,60 @@ func TestGathered_GapInGenerations_IsALoss(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// A set that NEWSET tells of is new if its table is, which has a higher handle than any before.
+func TestGathered_HandlesOfTables_TellWhichAreNew(t *testing.T) {
+	highest := uint64(5)
+	g := newGathered(func(element.SetID) bool { return true }, func() uint64 { return highest })
+	name := attribute(attrTable, []byte("t\x00"))
+	set := notification(unix.NFT_MSG_NEWSET, name, attribute(attrSet, []byte("s\x00")))
+	var generation uint32
+	transaction := func(handles ...uint64) string {
+		var b []byte
+		for _, n := range handles {
+			b = append(b, notification(unix.NFT_MSG_NEWTABLE, name, attribute(tableHandle, binary.BigEndian.AppendUint64(nil, n)))...)
+		}
+		generation++
+		gen := notification(unix.NFT_MSG_NEWGEN, attribute(unix.NFTA_GEN_ID, binary.BigEndian.AppendUint32(nil, generation)))
+		commits := g.datagram(slices.Concat(b, set, gen), time.Unix(1, 0))
+		switch {
+		case len(commits) != 1 || !commits[0].Lost && len(commits[0].Changes) != 1:
+			t.Fatalf("commits: %+v", commits)
+		case commits[0].Lost:
+			return "lost"
+		case commits[0].Changes[0].Made:
+			return "made"
+		}
+		return "changed"
+	}
+	want := func(what, want string, handles ...uint64) {
+		t.Helper()
+		if got := transaction(handles...); got != want {
+			t.Errorf("%s: %s, not %s", what, got, want)
+		}
+	}
+	want("no table", "changed")
+	want("a table without a handle", "changed", 0)
+	want("a table that was there", "changed", 5)
+	want("a new table", "made", 7)
+	want("the same table", "changed", 7)
+	want("a table from before it", "changed", 6)
+	want("a new table, told of twice", "made", 8, 8)
+	highest = 10
+	g.forget()
+	want("a table of which nothing was heard", "changed", 10)
+	want("a new table", "made", 11)
+	highest = 13
+	generation++
+	want("a gap", "lost", 12)
+	want("a table of which nothing was heard", "changed", 13)
+	want("a new table", "made", 14)
+	highest = 0 // they were deleted
+	g.forget()
+	want("a table from before", "changed", 14)
+	want("a new table", "made", 15)
+	highest = math.MaxUint64 // it cannot be found out
+	g.forget()
+	want("any table", "changed", 1<<40)
 }

@@ -134,8 +134,9 @@ func (c *Contents) replace(list *element.List) error {
 	return errors.Join(failed, err)
 }
 
-// Apply makes the changes of a transaction. After an error the map may have part of them: the programs must not execute
-// rules with the set until a Replace succeeds.
+// Apply makes the changes of a transaction. Unless it is known to have made the set, the contents must be those from
+// before it: after Gone, none. After an error the map may have part of them: the programs must not execute rules with
+// the set until a Replace succeeds.
 //
 // Errors: ErrReread; *element.FitError, with which the set is not for programs; what the kernel
 // said.

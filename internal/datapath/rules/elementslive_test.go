@@ -99,12 +99,22 @@ func newSetMap(t testing.TB, s share.Set, most int) *ebpf.Map {
 
 func (f *follower) list(name string) *element.List {
 	f.t.Helper()
+	l := f.find(name)
+	if l == nil {
+		f.t.Fatalf("no set %s", name)
+	}
+	return l
+}
+
+// find is list, or nil where there is no set.
+func (f *follower) find(name string) *element.List {
+	f.t.Helper()
 	var l *element.List
 	err := f.ns.Do(func() (err error) {
 		l, err = nft.Elements(f.t.Context(), element.SetID{Family: ruleset.Netdev, Table: "t", Name: name})
 		return err
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, nft.ErrNoSet) {
 		f.t.Fatal(err)
 	}
 	return l
@@ -287,6 +297,9 @@ func TestContents_RandomTransactions_AreInTheMaps(t *testing.T) {
 			text.Reset()
 			fmt.Fprintf(&text, "flush ruleset\n%s", define)
 		}
+		if i%31 == 30 { // with what the sets have, and what they are given
+			text.WriteString(define)
+		}
 		fmt.Fprintf(&text, "add chain netdev t n%d\n", i) // to flush an empty set alone is no transaction
 		if _, err := f.ns.Pipe(text.String(), "nft", "-f", "-"); err != nil {
 			continue // it would overlap, or delete what is not there
@@ -372,4 +385,95 @@ func TestContents_OneOfManyElements_IsInTheMapAndOutAgain(t *testing.T) {
 	}
 	slices.Sort(waits)
 	t.Logf("from nft's return to the maps: median %v, at most %v", waits[len(waits)/2], waits[len(waits)-1])
+}
+
+// declared is a set and three keys of it.
+type declared struct {
+	set        share.Set
+	kind, text string
+	keys       [3]string
+}
+
+// command is nft's text of a verb and, for some, the number of a key.
+func (d declared) command(what string) string {
+	verb, number, keyed := strings.Cut(what, " ")
+	name, key := "netdev t "+d.set.Name, ""
+	if keyed {
+		key = d.keys[number[0]-'0']
+	}
+	switch {
+	case verb == "declare" && keyed:
+		return fmt.Sprintf("add %s %s { %s; elements = { %s }; }\n", d.kind, name, d.text, key)
+	case verb == "declare":
+		return fmt.Sprintf("add %s %s { %s; }\n", d.kind, name, d.text)
+	case keyed:
+		return fmt.Sprintf("%s element %s { %s }\n", verb, name, key)
+	}
+	return fmt.Sprintf("%s %s %s\n", verb, d.kind, name)
+}
+
+// From Linux 6.2 on the kernel tells of a set that is declared again as of one that is new, and not of the elements that
+// it has. Here it is, among all else that makes sets.
+func TestContents_SetsDeclaredAgain_HaveTheirElements(t *testing.T) {
+	f := newFollower(t)
+	all := []declared{
+		{share.Set{Name: "hash", Parts: parts(16)}, "set", "type inet_service", [3]string{"1", "2", "3"}},
+		{share.Set{Name: "tree", Parts: parts(16), Ranges: true}, "set", "type inet_service; flags interval", [3]string{"1-10", "20-30", "40"}},
+		{
+			share.Set{Name: "tuples", Parts: parts(32, 16), Ranges: true},
+			"set", "type ipv4_addr . inet_service; flags interval",
+			[3]string{"10.0.0.0/24 . 1", "10.0.1.0/24 . 2", "10.0.2.0/24 . 3"},
+		},
+		{share.Set{Name: "verdicts", Parts: parts(16), Verdicts: true}, "map", "type inet_service : verdict", [3]string{"1 : accept", "2 : drop", "3 : drop"}},
+	}
+	for _, d := range all {
+		f.keep(d.set, 100)
+	}
+	for i, step := range []struct {
+		table string
+		sets  string // what is done to each
+		want  int    // elements in each
+	}{
+		{"add table netdev t", "declare 0", 1},
+		{"", "declare", 1},
+		{"", "declare 1", 2},
+		{"", "add 2, declare", 3},
+		{"", "declare, delete 0", 2},
+		{"", "declare, add 0, declare", 3},
+		{"", "flush, declare 1", 1},
+		{"add table netdev t { flags dormant; }", "declare 2", 2},
+		{"add table netdev t", "declare", 2},
+		{"", "delete, declare 0, declare", 1},
+		{"", "add 1, delete, declare 2, declare", 1},
+		{"", "delete", 0},
+		{"", "declare 0, add 1", 2}, // new, in a table that is not
+		{"", "declare, add 2", 3},
+		{"", "delete, declare, delete", 0},
+		{"", "declare 1", 1},
+		{"delete table netdev t\nadd table netdev t", "declare 0, declare 2", 2},
+		{"add table netdev u\nadd table netdev t", "declare 1", 3},
+		{"flush ruleset\nadd table netdev t", "declare, add 1, declare", 1},
+		{"", "declare", 1},
+	} {
+		text := fmt.Sprintf("%s\nadd table ip n%d\n", step.table, i) // so that all are transactions
+		for _, d := range all {
+			for what := range strings.SplitSeq(step.sets, ", ") {
+				text += d.command(what)
+			}
+		}
+		f.commit(text)
+		for _, d := range all {
+			s := f.sets[d.set.Name]
+			var kernel []string
+			if l := f.find(d.set.Name); l != nil {
+				kernel = s.inKernel(t, l)
+			}
+			if len(kernel) != step.want {
+				t.Errorf("%q, %q: set %s of the kernel has %q", step.table, step.sets, d.set.Name, kernel)
+			}
+			if diff := cmp.Diff(kernel, s.inMap(t)); diff != "" {
+				t.Errorf("%q, %q: set %s: kernel -, map +:\n%s", step.table, step.sets, d.set.Name, diff)
+			}
+		}
+	}
 }

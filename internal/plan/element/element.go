@@ -45,7 +45,9 @@ func (e *Element) CatchAll() bool { return e.First == nil }
 // Change is what one transaction did to the elements of a set, as the kernel tells it.
 type Change struct {
 	Set SetID
-	// Made says that the transaction made the set, or made it anew: Added is all that it has.
+	// Made says that the transaction is known to have made the set, or made it anew: Added is all that it has. Without
+	// it the set may be new all the same, where there was none before: then Added is all that it has, too, for whoever
+	// took Gone, or that there is no set, for an empty one.
 	Made bool
 	// Points says, with Made, that the set is one of intervals and no concatenation.
 	Points bool
