@@ -127,6 +127,9 @@ func (r *random) frame(d *device) []byte {
 	}
 	if r.often(5) {
 		f = f[:max(packet.EthernetLen, r.IntN(len(f)+1))]
+		if r.often(50) {
+			fit(f)
+		}
 	}
 	if r.often(4) {
 		for range 1 + r.IntN(2) {
@@ -135,6 +138,17 @@ func (r *random) frame(d *device) []byte {
 		}
 	}
 	return f
+}
+
+// fit makes the length of a packet of IP what is there of it, so that it ends inside its headers and nobody sees it at once.
+func fit(f []byte) {
+	n := uint16(len(f) - packet.EthernetLen)
+	switch {
+	case n >= 20 && f[packet.EthernetLen]>>4 == 4:
+		binary.BigEndian.PutUint16(f[packet.EthernetLen+2:], n)
+	case n >= 40 && f[packet.EthernetLen]>>4 == 6:
+		binary.BigEndian.PutUint16(f[packet.EthernetLen+4:], n-40)
+	}
 }
 
 func (r *random) to(d *device) []byte {

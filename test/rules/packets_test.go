@@ -107,7 +107,7 @@ func (r *random) vary4(s *packet.Spec) {
 	case 0:
 		s.MF, s.DF = true, false
 	case 1:
-		s.FragOffset, s.DF, s.MF = uint16(pick(r, 1, 3, 185)), false, r.often(50)
+		s.FragOffset, s.DF, s.MF = uint16(pick(r, 1, 3, 185, 1<<r.IntN(13), 1<<r.IntN(13))), false, r.often(50)
 	case 2:
 		s.Options = pick(r, []byte{7, 3, 4}, []byte{148, 4, 0, 0}, []byte{1, 1, 1}, []byte{131, 7, 4, 1, 2, 3, 4}, []byte{7, 7, 4, 0, 0, 0, 0, 148, 4, 0, 0},
 			make([]byte, 40), []byte{7, 39, 4})
@@ -130,7 +130,7 @@ func (r *random) vary6(s *packet.Spec) {
 		case 43:
 			x.Body = pick(r, []byte{0, 0, 0, 0, 0, 0}, []byte{2, 1, 0, 0, 0, 0}, []byte{4, 0, 0, 0, 0, 0})
 		case 44:
-			x.Body = []byte{0, pick[byte](r, 0, 0, 1, 8, 9), 0, 0, 0, 9}
+			x.Body = []byte{pick[byte](r, 0, 0, 0, 1<<r.IntN(8)), pick[byte](r, 0, 0, 1, 8, 9), 0, 0, 0, 9}
 		default:
 			x.Body = make([]byte, 6)
 		}
