@@ -66,7 +66,7 @@ bench: ## build, then measure; BENCHFLAGS=--json and others go to `nft-offload b
 	$(BIN) bench flows $(BENCHFLAGS)
 
 .PHONY: bench-rules
-bench-rules: ## measure chains and sets, five minutes, and write the figures into docs/rules.md
+bench-rules: ## measure chains and sets, seven minutes, and write the figures into docs/rules.md
 	@scripts/deps.sh run
 	@$(MAKE) --no-print-directory all
 	$(BIN) bench rules $(BENCHFLAGS) | tee bin/rules.txt

@@ -21,7 +21,7 @@ the same frames have to have the verdicts and counters that nftables gives them.
 Memory, and the times to load, reload and change, are in the same table. Nothing
 of the machine's own network is touched, and nothing is left behind.
 
-The whole benchmark takes about five minutes.`,
+The whole benchmark takes about seven minutes.`,
 		Example: `  nft-offload bench rules --shape exact --rules 1,1000
   nft-offload bench rules --shape set --elements 100000
   nft-offload bench rules --json > rules.json`,

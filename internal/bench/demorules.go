@@ -74,7 +74,7 @@ type rulesDemoKey struct{ path, traffic string }
 
 type rulesDemoBurst struct {
 	burst
-	arrived, early uint64
+	sent, arrived, early uint64
 }
 
 type rulesDemo struct {
@@ -201,7 +201,7 @@ func (d *rulesDemo) row(path, traffic string) RulesDemoRow {
 	var packets, arrived, early uint64
 	for _, s := range d.bursts[rulesDemoKey{path, traffic}] {
 		ns = append(ns, s.ns())
-		packets, arrived, early = packets+uint64(s.packets+s.lost), arrived+s.arrived, early+s.early
+		packets, arrived, early = packets+s.sent, arrived+s.arrived, early+s.early
 	}
 	w.NsPerPacket = median(ns)
 	w.Mpps = 1000 / w.NsPerPacket
@@ -216,7 +216,7 @@ func (d *rulesDemo) shares(rows []RulesDemoRow) []Check {
 	for _, w := range rows {
 		var sent, arrived, early uint64
 		for _, s := range d.bursts[rulesDemoKey{w.Path, w.Traffic}] {
-			sent, arrived, early = sent+uint64(s.packets+s.lost), arrived+s.arrived, early+s.early
+			sent, arrived, early = sent+s.sent, arrived+s.arrived, early+s.early
 		}
 		c := Check{Name: fmt.Sprintf("%s: %s traffic", w.Path, w.Traffic)}
 		switch {

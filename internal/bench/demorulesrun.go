@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 
@@ -119,28 +120,26 @@ func (d *rulesDemo) sample(ctx context.Context, dm *daemon, g *generator) (s rul
 	if _, err := d.rules.fire(d.core, p, g, demoWindow/3, &estimate); err != nil {
 		return s, err
 	}
-	read := func() (arrived, early uint64, err error) {
-		if dm != nil {
-			if early, err = dm.droppedEarly(ctx, d.topo.r0.name); err != nil {
-				return 0, 0, err
-			}
+	// All that was sent comes to r0 before fire returns, and from there to the server a moment later.
+	settle := func() (sent, arrived, early uint64, err error) {
+		if sent, err = g.sent(); err != nil {
+			return sent, arrived, early, err
 		}
-		arrived, err = d.server.received()
-		return arrived, early, err
+		if arrived, err = (&path{sink: d.server}).drain(math.MaxUint64); err != nil || dm == nil {
+			return sent, arrived, early, err
+		}
+		early, err = dm.droppedEarly(ctx, d.topo.r0.name)
+		return sent, arrived, early, err
 	}
-	arrived, early, err := read()
+	sent, arrived, early, err := settle()
 	if err != nil {
 		return s, err
 	}
 	if s.burst, err = d.rules.fire(d.core, p, g, demoWindow, &estimate); err != nil {
 		return s, err
 	}
-	last := &path{sink: d.server}
-	if _, err := last.drain(arrived + uint64(s.packets)); err != nil {
-		return s, err
-	}
-	nowArrived, nowEarly, err := read()
-	s.arrived, s.early = nowArrived-arrived, nowEarly-early
+	nowSent, nowArrived, nowEarly, err := settle()
+	s.sent, s.arrived, s.early = nowSent-sent, nowArrived-arrived, nowEarly-early
 	return s, err
 }
 
