@@ -220,6 +220,9 @@ func (k *linker) finish(c *code) {
 	if len(k.g.counters.refs) > 0 {
 		k.count(c)
 	}
+	if k.g.copies {
+		k.copy(c)
+	}
 	redirect := c.label()
 	c.add(load(asm.R1, atIfindex, asm.Word))
 	c.jump(asm.JNE.Imm(asm.R1, 0, ""), redirect)
@@ -236,6 +239,19 @@ func (k *linker) finish(c *code) {
 	}
 	c.add(load(asm.R1, atIfindex, asm.Word), asm.Mov.Imm(asm.R2, redirectNoFlags),
 		asm.FnRedirect.Call(), asm.Return())
+}
+
+// copy sends copies out of the devices on the list. The observer must not learn from them.
+func (k *linker) copy(c *code) {
+	done := c.label()
+	c.add(asm.Mov.Imm(asm.R1, redirectedByTC), asm.StoreMem(regCtx, skbCB, asm.R1, asm.Word))
+	for i := range int32(maxCopies) {
+		c.add(load(asm.R1, atCopied, asm.Word))
+		c.jump(asm.JLE.Imm(asm.R1, i, ""), done)
+		c.add(asm.Mov.Reg(asm.R1, regCtx), load(asm.R2, int(atCopies+4*i), asm.Word), asm.Mov.Imm(asm.R3, redirectNoFlags),
+			asm.FnCloneRedirect.Call())
+	}
+	c.bind(done)
 }
 
 // count adds the packet to the counter in R1, if it is not 0, and to those on the list. The registers that say which

@@ -20,6 +20,7 @@ type generator struct {
 	layout   *layout
 	maps     *maps
 	counters counters
+	copies   bool // there are entries that make some
 	steps    []Step
 }
 

@@ -63,6 +63,11 @@ func (g *generator) entry(i int) (*code, error) {
 func (g *generator) ending(m *matcher, i int) error {
 	e := &g.share.Entries[i]
 	slot := g.counters.slot(e)
+	if e.Copy != "" {
+		if err := g.copy(m, e.Copy); err != nil {
+			return err
+		}
+	}
 	switch e.Ending {
 	case share.GoesOn:
 		m.note(slot)
@@ -85,6 +90,24 @@ func (g *generator) ending(m *matcher, i int) error {
 		m.note(slot)
 		return m.verdictMap(i, e, len(g.share.Entries))
 	}
+	return nil
+}
+
+// copy puts a device on the list of those that a copy is sent out of if the packet ends here.
+func (g *generator) copy(m *matcher, device string) error {
+	if g.share.Hook != share.TC {
+		return fmt.Errorf("copy to %s at %s: %w", device, g.share.Hook, ErrUnsupported)
+	}
+	n, err := g.ifindex(device)
+	if err != nil {
+		return err
+	}
+	m.add(load(asm.R1, atCopied, asm.Word))
+	m.jump(asm.JGE.Imm(asm.R1, maxCopies, ""), toLeave)
+	m.add(asm.Mov.Reg(asm.R2, asm.R1), asm.LSh.Imm(asm.R2, 2), asm.Add.Reg(asm.R2, regScratch),
+		asm.StoreImm(asm.R2, atCopies, int64(n), asm.Word),
+		asm.Add.Imm(asm.R1, 1), store(atCopied, asm.R1, asm.Word))
+	g.copies = true
 	return nil
 }
 

@@ -19,10 +19,12 @@ const (
 	atEnded     = 16
 	atLeft      = 24
 	atSuspended = 32
-	atResume    = 40 // u32: the entry at which the next chunk goes on
-	atNoted     = 44 // u32: how many counters were passed
-	atNotes     = 48 // their slots, u32 each
-	atAbsent    = atNotes + 4*maxNotes
+	atResume    = 40                   // u32: the entry at which the next chunk goes on
+	atNoted     = 44                   // u32: how many counters were passed
+	atNotes     = 48                   // their slots, u32 each
+	atCopied    = atNotes + 4*maxNotes // u32: how many copies are to be made
+	atCopies    = atCopied + 4         // where they are sent, u32 each
+	atAbsent    = atCopies + 4*maxCopies
 	atDoubt     = atAbsent + 4
 	atNet       = atDoubt + 4   // u32: where the network header is, from the first byte
 	atTransport = atNet + 4     // u32: the same of the transport header
@@ -35,6 +37,7 @@ const (
 	atFields    = atLink + linkBytes
 
 	maxNotes   = 32
+	maxCopies  = 5 // odd: numbers of 64 bits are behind them
 	linkBytes  = 64
 	maxClasses = 31
 )

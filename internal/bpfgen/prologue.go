@@ -57,7 +57,7 @@ func newPrologue(l *layout) *code {
 		asm.LoadMem(asm.R1, asm.R1, 0, asm.DWord))
 	p.jump(asm.JGE.Reg(asm.R0, asm.R1, ""), toSuspend)
 	p.add(asm.Mov.Imm(regAbsent, 0), asm.Mov.Imm(regDoubt, 0),
-		asm.StoreImm(regScratch, atNoted, 0, asm.Word))
+		asm.StoreImm(regScratch, atNoted, 0, asm.Word), asm.StoreImm(regScratch, atCopied, 0, asm.Word))
 	if l.share.Hook == share.XDP {
 		p.arriveXDP()
 	} else {

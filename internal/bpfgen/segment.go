@@ -47,7 +47,7 @@ func segments(s *share.Share) []segment {
 
 // decides reports whether a packet that an entry matches meets none of the entries behind it, up to the next goal.
 func decides(e *share.Entry) bool {
-	return e.Ending == share.Drops || e.Ending == share.Forwards || e.Ending == share.Leaves
+	return e.Copy == "" && (e.Ending == share.Drops || e.Ending == share.Forwards || e.Ending == share.Leaves)
 }
 
 // member is what a segment's search does at once: a lookup for several entries, or one entry.

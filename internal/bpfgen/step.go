@@ -49,6 +49,9 @@ func (g *generator) words(e *share.Entry) string {
 	if e.Counter {
 		parts = append(parts, "counter")
 	}
+	if e.Copy != "" {
+		parts = append(parts, "a copy out of "+e.Copy)
+	}
 	switch e.Ending {
 	case share.Drops:
 		parts = append(parts, "drop")

@@ -43,8 +43,10 @@ func Text(shares []share.Share) string {
 func numbered(s share.Share) map[string]uint32 {
 	out := map[string]uint32{}
 	for _, e := range s.Entries {
-		if _, have := out[e.Device]; !have && e.Ending == share.Forwards {
-			out[e.Device] = uint32(len(out) + 1)
+		for _, name := range e.SendsTo() {
+			if out[name] == 0 {
+				out[name] = uint32(len(out) + 1)
+			}
 		}
 	}
 	return out

@@ -78,7 +78,7 @@ func (p *programs) key(device string, e *Early) string {
 // rule, and none of these has anything to note of a packet that goes on.
 func (e *Early) bypassable() bool {
 	return e.Share.Whole && e.Share.Hook == share.TC && !slices.ContainsFunc(e.Share.Entries, func(n share.Entry) bool {
-		return n.Counter && n.Ending != share.Drops && n.Ending != share.Forwards
+		return (n.Counter || n.Copy != "") && n.Ending != share.Drops && n.Ending != share.Forwards
 	})
 }
 

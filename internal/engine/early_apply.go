@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/nft-offload/nft-offload/internal/plan/element"
-	"github.com/nft-offload/nft-offload/internal/plan/share"
 	"github.com/nft-offload/nft-offload/internal/reason"
 )
 
@@ -146,8 +145,8 @@ func devicesOf(want Desired) map[uint32]bool {
 		}
 		out[d.Ifindex] = true
 		for _, n := range e.Share.Entries {
-			if n.Ending == share.Forwards {
-				out[e.Ifindex[n.Device]] = true
+			for _, name := range n.SendsTo() {
+				out[e.Ifindex[name]] = true
 			}
 		}
 	}

@@ -163,8 +163,10 @@ func earlyOf(s *share.Share, l *Link, links map[string]*Link, tables map[TableID
 		n := &s.Entries[i]
 		t := TableID{string(n.Rule.Family), n.Rule.Table}
 		e.Tables[t] = tables[t]
-		if to := links[n.Device]; n.Ending == share.Forwards && to != nil {
-			e.Ifindex[n.Device] = to.Ifindex
+		for _, name := range n.SendsTo() {
+			if to := links[name]; to != nil {
+				e.Ifindex[name] = to.Ifindex
+			}
 		}
 	}
 	return e

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -28,12 +29,15 @@ type effect struct {
 	ending  ending
 	counter bool   // a counter of its own, which can be executed anywhere and added up
 	device  string // of forwards
+	copy    string // the device that a copy is sent out of; empty: none
 	// pinned is why the effect is the kernel's alone.
 	pinned Finding
 }
 
 // none reports whether nobody can tell whether the rule was executed.
-func (e effect) none() bool { return e.ending == goesOn && !e.counter && e.pinned.None() }
+func (e effect) none() bool {
+	return e.ending == goesOn && !e.counter && e.copy == "" && e.pinned.None()
+}
 
 // final reports whether no chain sees the packet again.
 func (e effect) final() bool { return e.ending == drops || e.ending == forwards }
@@ -41,7 +45,7 @@ func (e effect) final() bool { return e.ending == drops || e.ending == forwards 
 // commutes reports whether two rules may change places though both match a packet: they decide the same, and nobody
 // counts.
 func (e effect) commutes(f effect) bool {
-	return e.ending == f.ending && e.device == f.device && !e.counter && !f.counter && e.pinned.None() && f.pinned.None() &&
+	return e.ending == f.ending && e.device == f.device && !e.counter && !f.counter && e.copy == "" && f.copy == "" && e.pinned.None() && f.pinned.None() &&
 		(e.ending == drops || e.ending == accepts || e.ending == forwards)
 }
 
@@ -74,6 +78,10 @@ func step(s ruleset.Stmt) effect {
 	case ruleset.CTCount:
 		return sideEffect("ct count")
 	case ruleset.Dup:
+		// nft writes the device of `dup to DEVICE` as an address (src/json.c dup_stmt_json).
+		if dev, ok := s.Addr.(ruleset.Str); ok && s.Dev == nil {
+			return effect{copy: string(dev)}
+		}
 		return sideEffect("dup")
 	case ruleset.NAT:
 		return sideEffect(s.Kind)
@@ -146,7 +154,10 @@ func (e effect) add(f effect) effect {
 	if f.ending != goesOn {
 		e.ending, e.device = f.ending, f.device
 	}
-	e.counter = e.counter || f.counter
+	if e.copy != "" && f.copy != "" && f.pinned.None() {
+		f.pinned = Finding{Reason: reason.SideEffect, Detail: "more than one dup"}
+	}
+	e.counter, e.copy = e.counter || f.counter, cmp.Or(e.copy, f.copy)
 	if e.pinned.None() {
 		e.pinned = f.pinned
 	}

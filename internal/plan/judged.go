@@ -96,7 +96,7 @@ type shareBuilder struct {
 
 // add adds an entry, which leads to others: to is where a packet goes that leaves here, next the next base chain.
 func (b *shareBuilder) add(e *entry, to, next int) {
-	out := share.Entry{Rule: refOf(e), Counter: e.effect.counter, Ending: endingOf(e.effect.ending), Device: e.effect.device}
+	out := share.Entry{Rule: refOf(e), Counter: e.effect.counter, Ending: endingOf(e.effect.ending), Device: e.effect.device, Copy: e.effect.copy}
 	for _, c := range e.conds {
 		if c.Of != nil {
 			c.Set = b.set(c.Of)

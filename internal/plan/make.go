@@ -213,8 +213,8 @@ func (b *builder) atHook(e *entry, on ability, j *judge) Finding {
 		return Finding{Reason: reason.MatchNotEarly, Detail: on.whereTags()}
 	case !e.effect.pinned.None():
 		return e.effect.pinned
-	case e.effect.ending == forwards:
-		if f := b.forwarding(e.effect.device, on); !f.None() {
+	case e.effect.copy != "" || e.effect.ending == forwards:
+		if f := first(b.copying(e.effect.copy, on), b.sending(e.effect, on)); !f.None() {
 			return f
 		}
 	case e.effect.none() && !e.jumps:
@@ -234,6 +234,8 @@ func (b *builder) inHardware(e *entry, l *lowerer, start space.Scan, j *judge) (
 		return nil, e.frame
 	case !e.effect.pinned.None():
 		return nil, e.effect.pinned
+	case e.effect.copy != "":
+		return nil, Finding{Reason: reason.SideEffect, Detail: "dup"}
 	case e.effect.ending == goesOn:
 		return nil, Finding{Reason: reason.NoTerminalAction}
 	case e.effect.ending == forwards:

@@ -97,7 +97,7 @@ func tooMany() Finding {
 
 // reaches reports whether an effect matters to other base chains: accept and return do not.
 func (e effect) reaches() bool {
-	return e.counter || !e.pinned.None() || e.final() || e.ending == unknown || e.ending == decides
+	return e.counter || e.copy != "" || !e.pinned.None() || e.final() || e.ending == unknown || e.ending == decides
 }
 
 // readAlike reports whether hardware that misses a packet of an entry, because it does not find a header in it, misses

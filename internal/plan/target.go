@@ -8,6 +8,25 @@ import (
 	"github.com/nft-offload/nft-offload/internal/ruleset"
 )
 
+// sending is why the hook of a device does not send out what an entry forwards.
+func (b *builder) sending(e effect, on ability) Finding {
+	if e.ending != forwards {
+		return Finding{}
+	}
+	return b.forwarding(e.device, on)
+}
+
+// copying is why the hook of a device sends no copy out of another; to is empty where none is wanted.
+func (b *builder) copying(to string, on ability) Finding {
+	switch {
+	case to == "":
+		return Finding{}
+	case on.tier == XDP:
+		return Finding{Reason: reason.SideEffect, Detail: "dup: XDP makes no copies"}
+	}
+	return b.forwarding(to, on)
+}
+
 // forwarding is why frames of a device are not sent out of another from its hook.
 func (b *builder) forwarding(to string, on ability) Finding {
 	switch name := on.device.Name; {

@@ -224,6 +224,9 @@ func (r *random) rule() string {
 	if !r.clean && r.often(10) {
 		parts = append(parts, r.sideEffect(p))
 	}
+	if !r.narrow && r.often(4) {
+		parts = append(parts, pick(r, `dup to "d1"`, `dup to "r1"`))
+	}
 	parts = append(parts, r.verdict(p, len(parts) == 0))
 	if line := strings.TrimSpace(strings.Join(parts, " ")); line != "" {
 		return line

@@ -54,7 +54,10 @@ type Entry struct {
 	// Counter says that the rule counts the packets that it is executed for: one, and their bytes as nftables has them
 	// at the ingress hook (behind the Ethernet header and the outer tag).
 	Counter bool
-	Ending  Ending
+	// Copy is the device that a copy of the frame is sent out of, unchanged, if the packet ends here or behind; empty:
+	// none. At tc only.
+	Copy   string
+	Ending Ending
 	// Device is where Forwards sends the frame, unchanged.
 	Device string
 	// To is the entry at which Leaves goes on, always behind this one; len(Entries) is the end.
@@ -65,6 +68,18 @@ type Entry struct {
 	Map                int
 	Key                []Field
 	AcceptTo, ReturnTo int
+}
+
+// SendsTo are the devices that frames or copies of them are sent out of.
+func (e *Entry) SendsTo() []string {
+	var out []string
+	if e.Copy != "" {
+		out = append(out, e.Copy)
+	}
+	if e.Ending == Forwards {
+		out = append(out, e.Device)
+	}
+	return out
 }
 
 // Ending is what becomes of a packet.
