@@ -27,6 +27,7 @@ const (
 	redirectNoFlags   = 0
 	counterBytes      = 8 // of Count
 	counterKeyOnStack = -4
+	copiesOnStack     = -32 // up to maxCopies
 )
 
 // unit is a piece of a program that is not divided: what one or more entries do.
@@ -241,17 +242,24 @@ func (k *linker) finish(c *code) {
 		asm.FnRedirect.Call(), asm.Return())
 }
 
-// copy sends copies out of the devices on the list. The observer must not learn from them.
+// copy sends copies out of the devices on the list. The observer must not learn from them. A copy is sent at once, and
+// before mirred had a queue (Linux 6.8) that could lead back into this program, on this CPU: so nothing of the scratch
+// value is read afterwards but what is written anew.
 func (k *linker) copy(c *code) {
+	const left, ifindex = asm.R7, asm.R8
 	done := c.label()
-	c.add(asm.Mov.Imm(asm.R1, redirectedByTC), asm.StoreMem(regCtx, skbCB, asm.R1, asm.Word))
-	for i := range int32(maxCopies) {
-		c.add(load(asm.R1, atCopied, asm.Word))
-		c.jump(asm.JLE.Imm(asm.R1, i, ""), done)
-		c.add(asm.Mov.Reg(asm.R1, regCtx), load(asm.R2, int(atCopies+4*i), asm.Word), asm.Mov.Imm(asm.R3, redirectNoFlags),
-			asm.FnCloneRedirect.Call())
+	c.add(load(left, atCopied, asm.Word), load(ifindex, atIfindex, asm.Word),
+		asm.Mov.Imm(asm.R1, redirectedByTC), asm.StoreMem(regCtx, skbCB, asm.R1, asm.Word))
+	for i := range maxCopies {
+		c.add(load(asm.R1, atCopies+4*i, asm.Word), asm.StoreMem(asm.R10, copiesOnStack+int16(4*i), asm.R1, asm.Word))
+	}
+	for i := range maxCopies {
+		c.jump(asm.JLE.Imm(left, int32(i), ""), done)
+		c.add(asm.Mov.Reg(asm.R1, regCtx), asm.LoadMem(asm.R2, asm.R10, copiesOnStack+int16(4*i), asm.Word),
+			asm.Mov.Imm(asm.R3, redirectNoFlags), asm.FnCloneRedirect.Call())
 	}
 	c.bind(done)
+	c.add(store(atIfindex, ifindex, asm.Word))
 }
 
 // count adds the packet to the counter in R1, if it is not 0, and to those on the list. The registers that say which

@@ -38,7 +38,7 @@ func (e *ComparisonError) Error() string {
 // Unwrap returns the cause.
 func (e *ComparisonError) Unwrap() error { return e.Err }
 
-// ruleKey is a digest of a rule's text and code, and of the sets that its table declares.
+// ruleKey is a digest of a rule's text and code, of nft's version and of the sets that its table declares.
 type ruleKey [sha256.Size]byte
 
 // Mark compares the rules of a ruleset that packets meet at ingress with what the kernel has in the calling thread's
@@ -55,7 +55,7 @@ func (c *Comparison) mark(ctx context.Context, rs *ruleset.Ruleset, codes *codes
 	var parts []*comparedTable
 	for _, t := range rs.Tables {
 		if chains := ingressChains(t); slices.ContainsFunc(chains, func(c *ruleset.Chain) bool { return len(c.Rules) > 0 }) {
-			parts = append(parts, &comparedTable{table: t, chains: chains, sets: declarations(t)})
+			parts = append(parts, &comparedTable{table: t, chains: chains, sets: string(rs.Meta) + declarations(t)})
 		}
 	}
 	found := map[ruleKey]string{}
@@ -122,7 +122,7 @@ func (c *codes) close() {
 type comparedTable struct {
 	table  *ruleset.Table
 	chains []*ruleset.Chain
-	sets   string
+	sets   string // what the version of nft is, which says how to read rules, and which sets there are
 }
 
 // misread marks all rules.
@@ -175,10 +175,10 @@ func (c *Comparison) compare(ctx context.Context, parts []*comparedTable, codes 
 	for i, r := range open {
 		why := again[i].why
 		if why == "" && again[i].code != r.code {
-			why = "what nft lists, loaded again, is another one"
+			why = another
 		}
 		misread(r.rule, why)
-		if why != tooMany {
+		if why == "" || why == another {
 			found[r.key] = why
 		}
 	}
@@ -246,6 +246,7 @@ func uncounted(r *ruleset.Rule) *ruleset.Rule {
 // known are not among them.
 const (
 	loadTries = 64
+	another   = "what nft lists, loaded again, is another one"
 	tooMany   = "nft refuses too many others that were loaded with it"
 )
 

@@ -275,18 +275,21 @@ func DevicesOf(rs *ruleset.Ruleset) []string {
 func sendsTo(t *ruleset.Table, r *ruleset.Rule) []string {
 	var out []string
 	for _, s := range r.Stmts {
-		f, ok := s.(ruleset.Fwd)
-		if !ok {
-			continue
-		}
-		switch dev := f.Dev.(type) {
-		case ruleset.Str:
-			out = append(out, string(dev))
-		case ruleset.Map:
-			out = append(out, devicesIn(t, dev.Data)...)
+		switch s := s.(type) {
+		case ruleset.Dup:
+			if t.Family == ruleset.Netdev { // else to an address
+				out = append(out, step(s).copy)
+			}
+		case ruleset.Fwd:
+			switch dev := s.Dev.(type) {
+			case ruleset.Str:
+				out = append(out, string(dev))
+			case ruleset.Map:
+				out = append(out, devicesIn(t, dev.Data)...)
+			}
 		}
 	}
-	return out
+	return slices.DeleteFunc(out, func(name string) bool { return name == "" })
 }
 
 // devicesIn are the devices of a map.

@@ -36,6 +36,9 @@ func (b *builder) kernelChain(t *ruleset.Table, c *ruleset.Chain) []Finding {
 
 // kernelRule is why the kernel would refuse a rule.
 func (b *builder) kernelRule(r *ruleset.Rule) Finding {
+	if r.Misread != "" {
+		return Finding{Reason: reason.RuleMisread, Detail: r.Misread}
+	}
 	actions := 0
 	var before []ruleset.Field
 	var previous *ruleset.Field

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/nft-offload/nft-offload/internal/caps"
@@ -50,6 +51,8 @@ func (b *builder) target(name string, on ability) Finding {
 		return notTarget(name + " is not a device of the machine")
 	case on.tier == TC && a.device.Type != "ether":
 		return notTarget(name + " is not a device of Ethernet")
+	case b.reinjects(name, mostBelow):
+		return notTarget(name + " is an ifb, or stands on one: what it gives back goes round nftables")
 	case on.tier == TC:
 		return Finding{}
 	case a.device.Qdisc.Shapes():
@@ -63,6 +66,18 @@ func (b *builder) target(name string, on ability) Finding {
 		}
 	}
 	return Finding{}
+}
+
+// mostBelow bounds the devices below one another.
+const mostBelow = 8
+
+// reinjects reports whether frames that are sent out of a device may come back as received (ifb_xmit, drivers/net/ifb.c):
+// those that tc redirects, and not copies of nftables.
+func (b *builder) reinjects(name string, depth int) bool {
+	d := b.able.of(name).device
+	return d.Kind == "ifb" || d.Driver == "ifb" || depth > 0 && slices.ContainsFunc(d.Lower, func(below string) bool {
+		return b.reinjects(below, depth-1)
+	})
 }
 
 // egressChain is the chain that packets of `fwd` come to where they leave by a device. What tc, XDP or hardware sends

@@ -100,3 +100,34 @@ func TestFwdAtXDPNeedsFramesThatAreWhole(t *testing.T) {
 		})
 	}
 }
+
+// The kernel's copy of a packet ends in an ifb, and one that tc makes comes back from it as received.
+func TestNothingIsSentIntoAnIFB(t *testing.T) {
+	dup := ruleset.Dup{Addr: ruleset.Str("eth1")}
+	fwd := ruleset.Fwd{Dev: ruleset.Str("eth1")}
+	drop := ruleset.Verdict{Kind: ruleset.Drop}
+	for name, tt := range map[string]struct {
+		hook, kind string
+		lower      []string
+		stmts      []ruleset.Stmt
+		want       reason.Reason
+	}{
+		"copy":                    {"tc", "veth", nil, []ruleset.Stmt{dup, drop}, reason.None},
+		"copy at XDP":             {"xdp", "veth", nil, []ruleset.Stmt{dup, drop}, reason.SideEffect},
+		"copy into an ifb":        {"tc", "ifb", nil, []ruleset.Stmt{dup, drop}, reason.FwdTargetNotEarly},
+		"copy into what is on it": {"tc", "vlan", []string{"ifb0"}, []ruleset.Stmt{dup, drop}, reason.FwdTargetNotEarly},
+		"packet into an ifb":      {"tc", "ifb", nil, []ruleset.Stmt{fwd}, reason.FwdTargetNotEarly},
+		"packet into a vlan":      {"tc", "vlan", nil, []ruleset.Stmt{fwd}, reason.None},
+		"two copies of one rule":  {"tc", "veth", nil, []ruleset.Stmt{dup, dup, drop}, reason.SideEffect},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := pair(t, "ixgbe")
+			m.Devices[1].Kind, m.Devices[1].Lower = tt.kind, tt.lower
+			m.Devices = append(m.Devices, caps.Device{Name: "ifb0", Kind: "ifb", Type: "ether"})
+			p := Make(oneChain(tt.stmts...), m, Options{NoHardware: true, Hooks: map[string]string{"eth0": tt.hook}})
+			if e := p.judged[0].entries[0]; e.early.Reason != tt.want {
+				t.Errorf("%+v, want %s", e.early, tt.want)
+			}
+		})
+	}
+}

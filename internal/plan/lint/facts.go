@@ -55,8 +55,12 @@ type reader struct {
 // read returns the facts of a rule.
 func (a *analysis) read(t *ruleset.Table, r *ruleset.Rule) facts {
 	rd := reader{a: a, t: t, c: everything(), f: facts{symmetric: true}}
-	for _, s := range r.Stmts {
-		rd.statement(s)
+	if r.Misread != "" {
+		rd.statement(ruleset.Opaque{})
+	} else {
+		for _, s := range r.Stmts {
+			rd.statement(s)
+		}
 	}
 	rd.settle()
 	return rd.f
