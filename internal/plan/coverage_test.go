@@ -80,6 +80,10 @@ func coverage(t *testing.T, all []construct, rs *ruleset.Ruleset) string {
 		fmt.Fprintf(&table, "| `%s` | %s | %s |\n", strings.ReplaceAll(c.rule, "|", "\\|"), xdp, tc)
 	}
 	const yes = "compiled"
+	share := fmt.Sprintf("Of %d stateless constructs of netdev chains, %d run early at tc and %d at XDP", stateless["all"], stateless[yes+" at tc"], stateless[yes])
+	if readme, err := os.ReadFile("../../README.md"); err != nil || !strings.Contains(string(readme), share) {
+		t.Errorf("README.md does not say: %s (%v)", share, err)
+	}
 	return fmt.Sprintf(`# Which rules are compiled
 
 <!-- Written by UPDATE_DOCS=1 go test ./internal/plan -run CoveragePage. -->
